@@ -1,0 +1,55 @@
+# `make demo` and `make test` set everything up: they need python3.11 or newer, pip and make, and use uv when it is there.
+PY ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+UV := $(shell command -v uv 2>/dev/null)
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format requirements clean
+
+help:
+	@echo "make demo          run the main job against stand-ins for GitLab and Rally on this machine"
+	@echo "make test          run the tests (PY=python3.13 picks another Python, VENV=... another place)"
+	@echo "make lint          ruff, mypy and the import contract"
+	@echo "make format        let ruff rewrite what it can"
+	@echo "make requirements  pin the dependencies again (needs uv)"
+	@echo "make clean         remove what the targets above made"
+
+demo: $(STAMP)
+	$(BIN)/reconciler demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "reconciler needs Python 3.11 or newer; $(PY) is $$($(PY) --version). Try: make $(MAKECMDGOALS) PY=python3.11"; exit 1; }
+ifneq ($(UV),)
+	$(UV) venv --quiet --allow-existing --python $(PY) $(VENV)
+	UV_COMPILE_BYTECODE=1 $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	$(PY) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+endif
+	@touch $(STAMP)
+
+requirements:
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,113 @@
+"""What can go wrong, named by what the caller must do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class ReconcilerError(Exception):
+    """Base of all errors raised on purpose; `str()` is one line for a person."""
+
+    exit_status = EXIT_FAILED
+
+
+class ServiceDown(ReconcilerError):
+    """A server could not be reached, or gave no sensible answer to a read: the next pass asks again."""
+
+    exit_status = EXIT_TRY_AGAIN
+
+    def __init__(self, service: str, detail: str) -> None:
+        """Name the service ("GitLab" or "Rally") and what happened, without secrets."""
+        super().__init__(f"{service}: {detail}")
+        self.service = service
+        self.detail = detail
+
+
+class NoAnswer(ReconcilerError):
+    """A write may or may not have been done: only asking can tell."""
+
+    exit_status = EXIT_TRY_AGAIN
+
+
+class NotDone(ReconcilerError):
+    """A write certainly was not done (it never left, or was turned away at the door): it may be sent again."""
+
+    exit_status = EXIT_TRY_AGAIN
+
+    def __init__(self, detail: str, *, retry_after_s: float | None = None, too_large: bool = False) -> None:
+        """Say why; `retry_after_s` is what the server asked for, `too_large` means: send less at once."""
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+        self.too_large = too_large
+
+
+class BatchRefused(ReconcilerError):
+    """Rally refused `/batch` as a whole and did nothing of it: send the entries one by one."""
+
+
+class Unauthorized(ReconcilerError):
+    """A token or key is not accepted: a person must look; nothing more is asked of that service in this pass."""
+
+
+class NotThere(ReconcilerError):
+    """GitLab answers that this one thing does not exist (404)."""
+
+
+class Forbidden(ReconcilerError):
+    """GitLab answers that this one thing may not be read (403)."""
+
+
+class Misconfigured(ReconcilerError):
+    """A server says that something named in the config does not exist there: a person must correct it."""
+
+
+class LedgerBusy(ReconcilerError):
+    """Another process holds the ledger's lock."""
+
+    exit_status = EXIT_TRY_AGAIN
+
+
+class LedgerUnusable(ReconcilerError):
+    """The ledger file cannot be used as it is (damaged, newer schema, read-only, disk full)."""
+
+
+class Stopped(ReconcilerError):
+    """The process was asked to stop; what was begun is in the ledger."""
+
+    exit_status = EXIT_DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a file that a person wrote."""
+
+    file: Path
+    line: int
+    column: int
+    what: str
+    todo: str
+
+    def __str__(self) -> str:
+        """Read as `FILE:LINE:COL: what: what to do`."""
+        return f"{self.file}:{self.line}:{self.column}: {self.what}: {self.todo}"
+
+
+class ConfigError(ReconcilerError):
+    """The config or mapping file has mistakes; nothing was contacted."""
+
+    exit_status = EXIT_USAGE
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Carry all problems, in file order."""
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
