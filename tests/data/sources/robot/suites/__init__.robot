@@ -1,0 +1,3 @@
+*** Settings ***
+Documentation     System tests of the controller.
+Metadata          Board    rev-c
