@@ -1,0 +1,38 @@
+"""Blot secrets out of a text, in every spelling in which they turn up in messages."""
+
+from __future__ import annotations
+
+import re
+from json import dumps
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BLOT = "[secret]"
+
+
+class Redaction:
+    """Takes texts and gives them back without the secrets it was told of.
+
+    Needed wherever an error of a library becomes a text: pyral 1.6 puts the API key into some of its exceptions.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        """Learn the secrets; longer spellings go first, for one may be part of another."""
+        spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+        self._secret = re.compile("|".join(map(re.escape, sorted(spellings, key=len, reverse=True))) or r"(?!)")
+
+    def __call__(self, text: str) -> str:
+        """Give the text without any secret."""
+        return self._secret.sub(BLOT, text)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    yield repr(secret)[1:-1]
+    yield dumps(secret)[1:-1]
+    for encoded in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+        yield encoded
+        yield re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded)
