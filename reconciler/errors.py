@@ -67,6 +67,16 @@ class Forbidden(ReconcilerError):
     """GitLab answers that this one thing may not be read (403)."""
 
 
+class TooLarge(Forbidden):
+    """This one thing is larger than we are willing to read: treat it as one that may not be read."""
+
+
+class Incomplete(ReconcilerError):
+    """This one thing could not be read whole now, though its server answers: try it again in a later pass."""
+
+    exit_status = EXIT_TRY_AGAIN
+
+
 class Misconfigured(ReconcilerError):
     """A server says that something named in the config does not exist there: a person must correct it."""
 
@@ -85,6 +95,12 @@ class Stopped(ReconcilerError):
     """The process was asked to stop; what was begun is in the ledger."""
 
     exit_status = EXIT_DONE
+
+
+class NotAgreed(ReconcilerError):
+    """A person, or the lack of `--yes`, said No before anything was sent."""
+
+    exit_status = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,6 @@ FormattedID = NewType("FormattedID", str)
 ObjectID = NewType("ObjectID", int)
 Build = NewType("Build", str)
 
-FORMATTED_ID = re.compile(r"TC\d+")
-
 READY = frozenset({"success", "failed", "canceled", "manual"})
 """Pipeline statuses whose finished jobs count (GitLab's words)."""
 
@@ -188,7 +186,7 @@ class Key:
         return cls(ProjectId(int(project)), PipelineId(int(pipeline)), FormattedID(formatted_id), int(revision))
 
 
-_KEY = re.compile(r"(\d{1,18})/(\d{1,18})/(TC\d{1,18})/(\d{1,9})")
+_KEY = re.compile(r"([0-9]{1,18})/([0-9]{1,18})/(TC[0-9]{1,18})/([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
