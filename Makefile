@@ -1,13 +1,13 @@
 # `make demo` and `make test` set everything up: they need python3.11 or newer, pip and make, and use uv when it is there.
 PY ?= python3
-VENV ?= .venv
+VENV ?= .venv$(if $(filter-out python3,$(notdir $(PY))),-$(notdir $(PY)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format requirements clean
+.PHONY: help demo test lint crash format requirements clean
 
 help:
 	@echo "make demo          run the main job against stand-ins for GitLab and Rally on this machine"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint          ruff, mypy and the import contract"
 	@echo "make format        let ruff rewrite what it can"
 	@echo "make requirements  pin the dependencies again (needs uv)"
+	@echo "make crash         kill the program before and after every write"
 	@echo "make clean         remove what the targets above made"
 
 demo: $(STAMP)
@@ -22,6 +23,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+crash: $(STAMP)
+	$(BIN)/python -m pytest tests/crash
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -41,9 +45,10 @@ ifneq ($(UV),)
 	UV_COMPILE_BYTECODE=1 $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
-	$(PY) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+# Without pip: Debian's python3 cannot put one into a venv unless python3-venv is there; its own pip can fill the venv.
+	$(PY) -m venv --without-pip $(VENV)
+	$(PY) -m pip --python $(BIN)/python install --quiet --require-hashes -r requirements-dev.txt
+	$(PY) -m pip --python $(BIN)/python install --quiet --no-deps --no-build-isolation -e .
 endif
 	@touch $(STAMP)
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 BLOT = "[secret]"
+SHORTEST = 4
+"""Characters; blotting out every "a" would hide the text and not the secret."""
 
 
 class Redaction:
@@ -21,7 +23,7 @@ class Redaction:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         """Learn the secrets; longer spellings go first, for one may be part of another."""
-        spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+        spellings = {spelling for secret in secrets if len(secret) >= SHORTEST for spelling in _spellings(secret)}
         self._secret = re.compile("|".join(map(re.escape, sorted(spellings, key=len, reverse=True))) or r"(?!)")
 
     def __call__(self, text: str) -> str:

@@ -15,7 +15,7 @@ from reconciler.config.toml_lines import TomlLines
 from reconciler.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _SYNTAX_TODO = (
@@ -26,17 +26,25 @@ _SYNTAX_TODO = (
 )
 
 
-def load(path: Path, environ: Mapping[str, str], *, secrets: bool = True) -> Settings:
+def load(
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    secrets: bool = True,
+    look_into_mapping: Callable[[Path], Sequence[Problem]] = lambda _: (),
+) -> Settings:
     """Read the config file, the variables that override it and the secrets that it refers to.
 
     Without `secrets` these stay empty: for commands that contact nothing, in a shell that has none of them.
+    `look_into_mapping` finds the mistakes of the mapping file, so that they are told together with these.
 
     Raises:
         ConfigError: with all mistakes that there are, in file order; nothing secret is in it.
     """
     text = _text(path)
     document = _document(path, text)
-    return _Reading(path, text, Place(path.absolute().parent, environ, secrets)).settings(document)
+    reading = _Reading(path, text, Place(path.absolute().parent, environ, secrets))
+    return reading.settings(document, look_into_mapping)
 
 
 def _text(path: Path) -> str:
@@ -80,13 +88,16 @@ class _Reading:
         self._variables = overrides.given(place.environ)
         self._problems: list[Problem] = []
 
-    def settings(self, document: dict[str, Any]) -> Settings:
+    def settings(self, document: dict[str, Any], look_into_mapping: Callable[[Path], Sequence[Problem]]) -> Settings:
         self._report_unknown_sections(document)
         self._report_unknown_variables()
         sections = {name: self._section(name, cls, document.get(name, {})) for name, cls in SECTIONS.items()}
         self._report_no_projects(sections["gitlab"])
-        if self._problems:
-            raise ConfigError(sorted(self._problems, key=lambda problem: (problem.line, problem.column)))
+        problems = sorted(self._problems, key=lambda problem: (problem.line, problem.column))
+        if "file" in sections["mapping"]:
+            problems += look_into_mapping(sections["mapping"]["file"])
+        if problems:
+            raise ConfigError(problems)
         return Settings(**{name: cls(**sections[name]) for name, cls in SECTIONS.items()})
 
     def _report(self, at: tuple[str | int, ...], what: str, todo: str) -> None:

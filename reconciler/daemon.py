@@ -1,0 +1,81 @@
+"""The daemon: passes on intervals until it is asked to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from loguru import logger
+
+from reconciler.errors import EXIT_DONE, Stopped
+from reconciler.reconcile import Order, reconcile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reconciler.mapping import Row
+    from reconciler.reconcile import Outcome, World
+
+
+def run(world: World, rows: Callable[[], Sequence[Row]]) -> int:
+    """Pass at every poll of GitLab and of Rally, one pass at a time, until `world.stop` is set; the exit status.
+
+    `rows` gives the mapping as it is at the start of each pass. One pass that fails never ends the daemon.
+    """
+    scheduler = BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": ThreadPoolExecutor(1)},
+        # Without these a pass that starts more than a second late is dropped (APScheduler's default grace).
+        job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+    )
+    polls = {"gitlab": world.settings.gitlab.poll_seconds, "rally": world.settings.rally.poll_seconds}
+    for name, seconds in polls.items():
+        order = Order(
+            name, collects=name == "gitlab", refresh_after=timedelta(seconds=world.settings.rally.poll_seconds)
+        )
+        scheduler.add_job(
+            _pass,
+            "interval",
+            [world, rows, order],
+            seconds=seconds,
+            jitter=min(5, seconds // 10) or None,
+            next_run_time=datetime.now(UTC),
+            id=name,
+        )
+    scheduler.start()
+    logger.info("Started", gitlab_poll_seconds=polls["gitlab"], rally_poll_seconds=polls["rally"])
+    world.stop.wait()
+    logger.info("Stopping")
+    scheduler.pause()
+    scheduler.shutdown(wait=True)
+    return EXIT_DONE
+
+
+def stop_on_signals() -> threading.Event:
+    """Make SIGTERM and SIGINT set an event that everything which waits looks at."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _pass(world: World, rows: Callable[[], Sequence[Row]], order: Order) -> None:
+    if world.stop.is_set():
+        return
+    try:
+        _report(reconcile(world, rows(), order))
+    except Stopped:
+        return
+    except Exception as error:  # noqa: BLE001 - one failed pass must not end the daemon; the next one starts afresh
+        logger.opt(exception=True).error("Pass failed", error=str(error))
+
+
+def _report(outcome: Outcome) -> None:
+    for text in outcome.failed:
+        logger.error("A person must look", trouble=text)
+    for text in outcome.down:
+        logger.warning("Left to the next pass", trouble=text)

@@ -1,0 +1,5 @@
+"""The adapter to GitLab, over python-gitlab."""
+
+from reconciler.gitlab.adapter import GitLabAdapter
+
+__all__ = ["GitLabAdapter"]

@@ -1,0 +1,259 @@
+"""GitLab as the port says, over python-gitlab 8.6, whose requests all go through the wire.
+
+python-gitlab's own retries, obeying of 429 and redirects stay unused: they cannot be interrupted, a Retry-After as a
+date crashes them, and a private token follows redirects to other hosts, which a Bearer token does not (seen in 8.6).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import gitlab
+from gitlab.exceptions import GitlabError
+
+from reconciler.errors import Forbidden, Incomplete, NotThere
+from reconciler.gitlab import rows
+from reconciler.gitlab.download import Download, Downloader
+from reconciler.ports import PipelinePage, SuiteReport
+from reconciler.wire import LibrarySession, Service, Wire
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+    from datetime import datetime
+    from typing import BinaryIO
+
+    import requests
+
+    from reconciler.model import Job, JobId, PipelineId, Project, ProjectId
+    from reconciler.wire import Endpoint, Limits
+
+PER_PAGE = 100
+"""GitLab gives no more (doc/api/rest/_index.md)."""
+
+_LONGEST_DOWNLOAD_S = 1800.0
+_SERVICE = Service("GitLab", "the token is not accepted: check gitlab.token, its scope (read_api) and its expiry date")
+
+
+class GitLabAdapter:
+    """Reads from one GitLab; made once, used from any number of threads."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        token: str,
+        *,
+        stop: threading.Event,
+        limits: Limits | None = None,
+        max_download_bytes: int = 1 << 30,
+    ) -> None:
+        """Make the adapter; nothing is sent. `token` is an access token with the scope `read_api`."""
+        self._wire = Wire(_SERVICE, stop=stop, limits=limits, secrets=(token,))
+        self._session = session = LibrarySession(endpoint, self._wire)
+        self._client = gitlab.Gitlab(
+            endpoint.url,
+            oauth_token=token,
+            session=session,
+            timeout=endpoint.read_s,
+            keep_base_url=True,
+            retry_transient_errors=False,
+            per_page=PER_PAGE,
+        )
+        self._downloader = Downloader(session, token, stop)
+        version, bearer = f"{self._client.api_url}/version", {"Authorization": f"Bearer {token}"}
+        self._wire.ask_when_in_doubt(version, lambda: session.once("GET", version, headers=bearer))
+        self._max_bytes = max_download_bytes
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._session.close()
+
+    def project(self, name: str | int) -> Project:
+        """Find a project by its path or numeric id."""
+        response = self._get(f"/projects/{_quoted(name)}", f"project {name}")
+        return rows.project(response.json())
+
+    def group_projects(self, group: str | int) -> list[Project]:
+        """List a group's projects, all pages."""
+        query = {"include_subgroups": "true", "archived": "false", "order_by": "id", "sort": "asc"}
+        found = self._list(f"/groups/{_quoted(group)}/projects", f"group {group}", query)
+        return list({row["id"]: rows.project(row) for row in found if row.get("id")}.values())
+
+    def pipelines(
+        self,
+        project: ProjectId,
+        *,
+        updated_after: datetime,
+        updated_before: datetime | None = None,
+        children: bool = False,
+        page: int = 1,
+    ) -> PipelinePage:
+        """Fetch one page; before GitLab 17.0 an unknown `source` is refused or gives nothing."""
+        query = {"order_by": "updated_at", "sort": "desc", "updated_after": _time(updated_after)}
+        if updated_before is not None:
+            query["updated_before"] = _time(updated_before)
+        if children:
+            query["source"] = "parent_pipeline"
+        query["page"] = str(page)
+        try:
+            response = self._get(f"/projects/{project}/pipelines", f"pipelines of project {project}", query)
+        except _WrongValueError:
+            if children:
+                return PipelinePage((), None)
+            raise
+        found = list(rows.pipelines(_rows(response), project))
+        if children:  # a server that ignores the parameter gives the ordinary list
+            found = [one for one in found if one.source == "parent_pipeline"]
+        return PipelinePage(tuple(found), _next_page(response))
+
+    def jobs(self, project: ProjectId, pipeline: PipelineId) -> list[Job]:
+        """List the newest attempts, all pages; a job that comes twice while pages shift is one job."""
+        found = self._list(f"/projects/{project}/pipelines/{pipeline}/jobs", f"jobs of pipeline {pipeline}", {})
+        return list({job.id: job for job in rows.jobs(found, project, pipeline)}.values())
+
+    def has_bridges(self, project: ProjectId, pipeline: PipelineId) -> bool:
+        """Ask for trigger jobs: `/bridges`, which 19.2 deprecates, else `/trigger_jobs`."""
+        path, what = f"/projects/{project}/pipelines/{pipeline}", f"trigger jobs of pipeline {pipeline}"
+        try:
+            return bool(_rows(self._get(f"{path}/bridges", what)))
+        except NotThere:
+            return bool(_rows(self._get(f"{path}/trigger_jobs", what)))
+
+    @contextmanager
+    def junit_artifact(self, job: Job) -> Iterator[BinaryIO | None]:
+        """Open the report artifact; a GitLab before 19.4 ignores `file_type` and begins to send the archive."""
+        listed = next((one.size_bytes for one in job.artifacts if one.file_type == "junit"), 0)
+        wanted = Download(
+            f"{self._job_url(job)}/artifacts?file_type=junit",
+            f"junit report of job {job.id}",
+            self._max_bytes,
+            listed_bytes=listed,
+            zip_is_none=True,
+        )
+        file = self._download(wanted)
+        if file is None:
+            yield None
+            return
+        with file:
+            yield file
+
+    def archive_paths(self, job: Job) -> list[str]:
+        """List the archive's files; a server that has no list of them, or no archive, gives none."""
+        path = f"/projects/{job.project_id}/jobs/{job.id}/artifacts/tree"
+        try:
+            found = self._list(path, f"artifacts of job {job.id}", {"recursive": "true"})
+        except (NotThere, _WrongValueError):
+            return []
+        return [row["path"] for row in found if row.get("type") == "file" and isinstance(row.get("path"), str)]
+
+    @contextmanager
+    def archive_file(self, job: Job, path: str) -> Iterator[BinaryIO]:
+        """Open one file of the archive, by its path as the archive has it."""
+        what = f"{path} of job {job.id}"
+        segments = path.split("/")
+        if {".", "..", ""} & set(segments):  # a client or proxy would fold these, and ask for another file
+            raise NotThere(f"GitLab: {what}: no such path can be asked for")
+        url = f"{self._job_url(job)}/artifacts/{'/'.join(map(_quoted, segments))}"
+        wanted = Download(url, what, self._max_bytes, may_be_page=path.lower().endswith((".html", ".htm")))
+        file = self._download(wanted)
+        if file is None:
+            raise NotThere(f"GitLab: {what}")
+        with file:
+            yield file
+
+    def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
+        """Fetch GitLab's own reading of the reports; with expired artifacts it has no suites (#296126)."""
+        path = f"/projects/{project}/pipelines/{pipeline}/test_report"
+        return rows.suites(self._get(path, f"test report of pipeline {pipeline}").json())
+
+    def tested_jobs(self, project: ProjectId, pipeline: PipelineId) -> frozenset[JobId] | None:
+        """Fetch which jobs reported tests."""
+        path = f"/projects/{project}/pipelines/{pipeline}/test_report_summary"
+        try:
+            return rows.tested(self._get(path, f"test summary of pipeline {pipeline}").json())
+        except (NotThere, Forbidden, Incomplete):
+            return None
+
+    def _job_url(self, job: Job) -> str:
+        return f"{self._client.api_url}/projects/{job.project_id}/jobs/{job.id}"
+
+    def _download(self, wanted: Download) -> BinaryIO | None:
+        fetch = partial(self._downloader.fetch, wanted)
+        return self._wire.reading(wanted.url, fetch, longest_s=_LONGEST_DOWNLOAD_S)
+
+    def _list(self, path: str, what: str, query: dict[str, str]) -> list[rows.Row]:
+        """Fetch all pages: each next one as the server names it, never counted from totals (absent above 10,000)."""
+        found: list[rows.Row] = []
+        asked: set[str] = set()
+        following: dict[str, str] | None = query
+        while following is not None:
+            response = self._get(path, what, following)
+            found += _rows(response)
+            following = _following(response, query)
+            if str(following) in asked:
+                raise Incomplete(f"GitLab: {what}: its pages go round in a circle")
+            asked.add(str(following))
+        return found
+
+    def _get(self, path: str, what: str, query: dict[str, str] | None = None) -> requests.Response:
+        paging: dict[str, Any] = {"per_page": PER_PAGE} if query is not None else {}
+        try:
+            response: Any = self._client.http_get(
+                path, query_data={**paging, **(query or {})}, raw=True, obey_rate_limit=False
+            )
+        except GitlabError as error:
+            raise self._refused(error, what) from error
+        answer: requests.Response = response
+        return answer
+
+    def _refused(self, error: GitlabError, what: str) -> NotThere | Forbidden | Incomplete:
+        said = " ".join(str(error.error_message).split())[:200]
+        line = self._wire.redact(f"GitLab: {what}: HTTP {error.response_code}: {said}")
+        match error.response_code:
+            case 404 | 410:
+                return NotThere(line)
+            case 403:
+                return Forbidden(line)
+            case 400:
+                return _WrongValueError(line)
+            case _:
+                return Incomplete(line)
+
+
+class _WrongValueError(Incomplete):
+    """GitLab knows no such value of a parameter: it is too old for the question."""
+
+
+def _rows(response: requests.Response) -> list[rows.Row]:
+    document = response.json()
+    if not isinstance(document, list):
+        raise Incomplete(f"GitLab: {urlsplit(response.url).path}: an answer that is not a list")
+    return [row for row in document if isinstance(row, dict)]
+
+
+def _following(response: requests.Response, query: dict[str, str]) -> dict[str, str] | None:
+    """Tell the next page's query: GitLab's own, sent to where we found it, whatever host its links name."""
+    link = response.links.get("next", {}).get("url", "")
+    if link:
+        return dict(parse_qsl(urlsplit(link).query))
+    page = response.headers.get("X-Next-Page", "").strip()
+    return {**query, "page": page} if page else None
+
+
+def _next_page(response: requests.Response) -> int | None:
+    following = _following(response, {}) or {}
+    page = response.headers.get("X-Next-Page", "").strip() or following.get("page", "")
+    return int(page) if page.isdecimal() else None
+
+
+def _time(moment: datetime) -> str:
+    """Write a time as `…Z`: a literal `+00:00` would need escapes (doc/api/rest/_index.md)."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _quoted(name: str | int) -> str:
+    return quote(str(name), safe="")

@@ -1,0 +1,327 @@
+"""Results: which are due, and the record of each: intended → done | refused, or withdrawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.ledger.store import moment, stamp
+from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
+from reconciler.plan import Element, Entry, Group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from reconciler.ledger.store import Store
+    from reconciler.model import FoundResult
+    from reconciler.plan import Absorb, Add
+
+_READY = ", ".join(f"'{status}'" for status in sorted(READY))
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An intended entry that was begun and never heard the end of."""
+
+    entry_id: int
+    key: Key
+    build: Build
+    test_case: ObjectID
+    intended_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One test of a result, as Notes tell it."""
+
+    key: str
+    job_name: str
+    job_url: str
+    outcome: Outcome
+    flaky: bool
+    attempts: int
+    duration_s: float
+    message: str
+    lossy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLine:
+    """A pipeline, as Notes tell it."""
+
+    url: str
+    ref: str
+    sha: str
+    project_url: str
+
+
+class Entries:
+    """The write-ahead ledger of results. Every method is one transaction."""
+
+    def __init__(self, store: Store) -> None:
+        """Write into this store."""
+        self._store = store
+
+    # --- what is due ---
+
+    def due(self) -> list[tuple[PipelineId, int]]:
+        """List the pipelines that are ready, wholly read and have pending tests, oldest first, with their number."""
+        rows = self._store.rows(
+            "SELECT t.pipeline_id, COUNT(*) FROM tests t JOIN pipelines p USING (pipeline_id)"
+            f" WHERE t.state = 'pending' AND p.status IN ({_READY}) AND p.read_update = p.updated_at"
+            " GROUP BY t.pipeline_id ORDER BY t.pipeline_id"
+        )
+        return [(PipelineId(pipeline), number) for pipeline, number in rows]
+
+    def count_due(self) -> int:
+        """Count the results that pending tests may make: one for each pipeline and test case."""
+        return int(
+            self._store.value(
+                "SELECT COUNT(*) FROM (SELECT DISTINCT pipeline_id, formatted_id FROM tests"
+                " JOIN targets USING (subject_id) WHERE state = 'pending' AND object_id IS NOT NULL)"
+            )
+        )
+
+    def groups(self, pipeline: PipelineId) -> list[Group]:
+        """Gather everything that decides about the test cases that pending tests of this pipeline count for."""
+        elements: dict[tuple[str, int], list[Element]] = defaultdict(list)
+        for formatted_id, test_case, *row in self._store.rows(_ELEMENTS, [pipeline, pipeline]):
+            elements[formatted_id, test_case].append(_element(row))
+        if not elements:
+            return []
+        head = self._store.rows("SELECT project_id, iid FROM pipelines WHERE pipeline_id = ?", [pipeline])[0]
+        entries = self._entries(pipeline)
+        return [
+            Group(
+                project_id=ProjectId(head[0]),
+                pipeline_id=pipeline,
+                iid=head[1],
+                formatted_id=FormattedID(formatted_id),
+                test_case=ObjectID(test_case),
+                elements=tuple(members),
+                entries=tuple(entries.get(formatted_id, ())),
+            )
+            for (formatted_id, test_case), members in sorted(elements.items())
+        ]
+
+    def _entries(self, pipeline: PipelineId) -> Mapping[str, list[Entry]]:
+        tests: dict[int, set[int]] = defaultdict(set)
+        for entry_id, test_id in self._store.rows(
+            "SELECT c.entry_id, c.test_id FROM entries JOIN contributions c USING (entry_id) WHERE pipeline_id = ?",
+            [pipeline],
+        ):
+            tests[entry_id].add(test_id)
+        found: dict[str, list[Entry]] = defaultdict(list)
+        for entry_id, formatted_id, revision, verdict, state in self._store.rows(
+            "SELECT entry_id, formatted_id, revision, verdict, state FROM entries"
+            " WHERE pipeline_id = ? ORDER BY revision",
+            [pipeline],
+        ):
+            found[formatted_id].append(Entry(entry_id, revision, verdict, state, frozenset(tests[entry_id])))
+        return found
+
+    def contributions(self, tests: Sequence[int]) -> list[Contribution]:
+        """Fetch what Notes say of these tests, in the order given."""
+        found: dict[int, Contribution] = {}
+        for start in range(0, len(tests), 500):
+            some = tests[start : start + 500]
+            marks = ", ".join("?" * len(some))
+            for test_id, outcome, flaky, *row in self._store.rows(f"{_CONTRIBUTIONS} ({marks})", some):
+                key, job_name, job_url, attempts, duration_s, message, source = row
+                found[test_id] = Contribution(
+                    key, job_name, job_url, Outcome(outcome), bool(flaky), attempts, duration_s, message,
+                    lossy=source == "test_report",
+                )  # fmt: skip
+        return [found[test] for test in tests]
+
+    def pipeline_line(self, pipeline: PipelineId) -> PipelineLine:
+        """Fetch what Notes say of a pipeline."""
+        return PipelineLine(
+            *self._store.rows(
+                "SELECT p.web_url, p.ref, p.sha, j.web_url FROM pipelines p JOIN projects j USING (project_id)"
+                " WHERE pipeline_id = ?",
+                [pipeline],
+            )[0]
+        )
+
+    # --- steps ---
+
+    def intend(self, adds: Sequence[tuple[Add, Build]], now: datetime) -> list[int]:
+        """Write down that these results are about to be created; their entry ids, by position."""
+        ids: list[int] = []
+        with self._store.transaction():
+            for add, build in adds:
+                entry_id = self._store.rows(
+                    "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, date,"
+                    " duration_s, intended_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')"
+                    " RETURNING entry_id",
+                    [add.key.pipeline_id, add.key.formatted_id, add.key.revision, build, add.test_case, add.verdict,
+                     stamp(add.date), add.duration_s, stamp(now)],
+                )[0][0]  # fmt: skip
+                self._contribute(entry_id, add.tests, decides=True)
+                ids.append(entry_id)
+        return ids
+
+    def confirm(self, created: Iterable[tuple[int, ObjectID]], now: datetime) -> None:
+        """Write down that these intents were carried out, and as which object."""
+        with self._store.transaction():
+            for entry_id, object_id in created:
+                self._settle(entry_id, "state = 'done', object_id = ?", object_id, now)
+
+    def refuse(self, refused: Iterable[tuple[int, str]], now: datetime) -> None:
+        """Write down that Rally, or its schema, said No to these intents, and why."""
+        with self._store.transaction():
+            for entry_id, reason in refused:
+                self._settle(entry_id, "state = 'refused', reason = ?", reason, now)
+
+    def withdraw(self, entry_ids: Iterable[int], why: str, now: datetime) -> None:
+        """Take back intents that certainly were not carried out; their tests are pending again."""
+        with self._store.transaction():
+            for entry_id in entry_ids:
+                rows = self._store.rows(
+                    "DELETE FROM entries WHERE entry_id = ? AND state = 'intended'"
+                    " RETURNING pipeline_id, formatted_id, revision",
+                    [entry_id],
+                )
+                for pipeline, formatted_id, revision in rows:
+                    self._note(now, "withdrawn", f"{pipeline}/{formatted_id}/{revision}", why)
+
+    def absorb(self, absorbed: Sequence[Absorb]) -> None:
+        """Count tests to results that are there already."""
+        with self._store.transaction():
+            for action in absorbed:
+                self._contribute(action.entry_id, action.tests, decides=action.decides)
+                self._restand_entry(action.entry_id)
+
+    def adopt(self, found: Sequence[FoundResult], pipelines: Mapping[PipelineId, ProjectId], now: datetime) -> int:
+        """Take over what Rally already has of these pipelines under keys of ours; how many were new to the ledger."""
+        adopted = 0
+        with self._store.transaction():
+            for result in sorted(found, key=lambda result: result.object_id):
+                key = result.key
+                if pipelines.get(key.pipeline_id) == key.project_id:
+                    adopted += self._adopt(result, now)
+        return adopted
+
+    def _adopt(self, result: FoundResult, now: datetime) -> int:
+        key = result.key
+        known = self._store.rows(
+            "SELECT entry_id, state FROM entries WHERE (pipeline_id, formatted_id, revision) = (?, ?, ?)",
+            [key.pipeline_id, key.formatted_id, key.revision],
+        )
+        if known and known[0][1] == "intended":
+            self._settle(known[0][0], "state = 'done', object_id = ?", result.object_id, now)
+        if known:
+            return 0
+        self._store.run(
+            "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, state, object_id,"
+            " adopted, intended_at, settled_at) VALUES (?, ?, ?, ?,"
+            " (SELECT object_id FROM test_cases WHERE formatted_id = ?), ?, 'done', ?, 1, ?, ?)",
+            [key.pipeline_id, key.formatted_id, key.revision, result.build, key.formatted_id, result.verdict,
+             result.object_id, stamp(now), stamp(now)],
+        )  # fmt: skip
+        self._note(now, "adopted", str(key), f"ObjectID {result.object_id}")
+        return 1
+
+    def open_intents(self) -> list[Intent]:
+        """List what was begun and not heard the end of, oldest first."""
+        rows = self._store.rows(
+            "SELECT entry_id, project_id, pipeline_id, formatted_id, revision, build, test_case, intended_at"
+            " FROM entries JOIN pipelines USING (pipeline_id) WHERE state = 'intended' ORDER BY intended_at, entry_id"
+        )
+        return [
+            Intent(
+                entry_id,
+                Key(ProjectId(project), PipelineId(pipeline), FormattedID(formatted_id), revision),
+                Build(build),
+                ObjectID(test_case),
+                moment(intended_at),
+            )
+            for entry_id, project, pipeline, formatted_id, revision, build, test_case, intended_at in rows
+        ]
+
+    def restand(self, pipeline: PipelineId) -> None:
+        """Bring the pending tests of a pipeline in line with its entries."""
+        with self._store.transaction():
+            self._store.run(
+                f"UPDATE tests AS t SET state = {_STANDING} WHERE t.pipeline_id = ? AND t.state = 'pending'",
+                [pipeline],
+            )
+
+    def _settle(self, entry_id: int, step: str, value: object, now: datetime) -> None:
+        touched = self._store.run(
+            f"UPDATE entries SET {step}, settled_at = ? WHERE entry_id = ? AND state = 'intended'",
+            [value, stamp(now), entry_id],
+        )
+        if touched != 1:
+            raise AssertionError(f"entry {entry_id} is not intended: it cannot take the step {step}")
+        self._restand_entry(entry_id)
+
+    def _restand_entry(self, entry_id: int) -> None:
+        self._store.run(
+            f"UPDATE tests AS t SET state = {_STANDING} WHERE t.state <> 'superseded'"
+            " AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id = ?)",
+            [entry_id],
+        )
+
+    def _contribute(self, entry_id: int, tests: Sequence[int], *, decides: bool) -> None:
+        self._store.run_many(
+            "INSERT INTO contributions VALUES (?, ?, ?)",
+            ((entry_id, test, int(decides and position == 0)) for position, test in enumerate(tests)),
+        )
+
+    def _note(self, now: datetime, what: str, key: str, detail: str) -> None:
+        self._store.run("INSERT INTO audit VALUES (?, ?, ?, ?)", [stamp(now), what, key, detail])
+
+
+def _element(row: Sequence[object]) -> Element:
+    test_id, job_id, finished_at, outcome, flaky, duration_s, was = row
+    return Element(
+        test_id=int(str(test_id)),
+        job_id=JobId(int(str(job_id))),
+        finished_at=moment(str(finished_at)),
+        outcome=Outcome(str(outcome)),
+        flaky=bool(flaky),
+        duration_s=float(str(duration_s)),
+        was=str(was),
+    )
+
+
+_ELEMENTS = """
+SELECT g.formatted_id, g.object_id, t.test_id, t.job_id, j.finished_at, t.outcome, t.flaky, t.duration_s, t.was
+FROM tests t JOIN jobs j USING (job_id) JOIN targets g ON g.subject_id = t.subject_id
+WHERE t.pipeline_id = ? AND t.state IN ('pending', 'sent', 'merged', 'refused', 'held') AND g.object_id IS NOT NULL
+AND g.formatted_id IN (
+    SELECT formatted_id FROM tests JOIN targets USING (subject_id) WHERE pipeline_id = ? AND state = 'pending')
+ORDER BY t.test_id
+"""
+
+_CONTRIBUTIONS = """
+SELECT t.test_id, t.outcome, t.flaky, s.key, j.name, j.web_url, t.attempts, t.duration_s, t.message, r.source
+FROM tests t JOIN subjects s USING (subject_id) JOIN jobs j ON j.job_id = t.job_id JOIN reports r USING (report_id)
+WHERE t.test_id IN
+"""
+
+# A test counts for the test cases that it is mapped to now, or, when that is none, for those it was sent for; of each,
+# the newest revision that it took part in says how it stands, and the least settled of these is the test's state.
+_COUNTS = """
+FROM contributions c JOIN entries e USING (entry_id) WHERE c.test_id = t.test_id
+AND NOT EXISTS (SELECT 1 FROM contributions c2 JOIN entries e2 USING (entry_id) WHERE c2.test_id = t.test_id
+    AND e2.formatted_id = e.formatted_id AND e2.revision > e.revision)
+AND (e.formatted_id IN (SELECT formatted_id FROM targets WHERE subject_id = t.subject_id)
+    OR NOT EXISTS (SELECT 1 FROM targets WHERE subject_id = t.subject_id))
+"""
+_STANDING = f"""CASE
+WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM contributions c JOIN entries e USING (entry_id)
+    WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id)) THEN 'pending'
+WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'intended') THEN 'pending'
+WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NULL AND NOT EXISTS (
+    SELECT 1 FROM contributions c JOIN entries e USING (entry_id)
+    WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id AND e.state = 'done')) THEN 'held'
+WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'refused') THEN 'refused'
+WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done' AND c.decided) THEN 'sent'
+WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done') THEN 'merged'
+ELSE t.state END"""

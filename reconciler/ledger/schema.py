@@ -1,0 +1,211 @@
+"""The ledger's tables, as append-only migrations.
+
+Instants are TEXT, UTC, `2026-01-31T12:00:00.000000Z`: equal length, so that they sort as time does.
+Every rule about states stands here as a CHECK, so that a wrong step fails instead of being stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlite_utils import Migrations
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+migrations = Migrations("reconciler")
+
+_FIRST = """
+CREATE TABLE projects (
+    project_id INTEGER PRIMARY KEY,
+    path       TEXT NOT NULL,
+    web_url    TEXT NOT NULL
+) STRICT;
+
+-- a project or group as the config names it, and the numeric ids that GitLab knew it by
+CREATE TABLE project_names (
+    name       TEXT NOT NULL,
+    project_id INTEGER NOT NULL REFERENCES projects,
+    PRIMARY KEY (name, project_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pipelines (
+    pipeline_id  INTEGER PRIMARY KEY,
+    project_id   INTEGER NOT NULL REFERENCES projects,
+    iid          INTEGER NOT NULL,
+    sha          TEXT NOT NULL,
+    ref          TEXT NOT NULL,
+    status       TEXT NOT NULL,
+    source       TEXT NOT NULL,
+    web_url      TEXT NOT NULL,
+    created_at   TEXT NOT NULL,
+    updated_at   TEXT NOT NULL,
+    read_update  TEXT               -- the updated_at whose jobs were read; NULL: never read
+) STRICT;
+CREATE INDEX pipelines_unread ON pipelines (pipeline_id)
+    WHERE status IN ('success', 'failed', 'canceled', 'manual') AND read_update IS NOT updated_at;
+
+CREATE TABLE jobs (
+    job_id      INTEGER PRIMARY KEY,
+    pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
+    name        TEXT NOT NULL,
+    status      TEXT NOT NULL,
+    web_url     TEXT NOT NULL,
+    finished_at TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('open', 'read', 'empty', 'lost')),
+    tries       INTEGER NOT NULL DEFAULT 0,
+    superseded  INTEGER NOT NULL DEFAULT 0 CHECK (superseded IN (0, 1))
+) STRICT;
+CREATE INDEX jobs_of_pipeline ON jobs (pipeline_id, name);
+CREATE INDEX jobs_open ON jobs (pipeline_id) WHERE state = 'open' AND superseded = 0;
+
+CREATE TABLE reports (
+    report_id INTEGER PRIMARY KEY,
+    job_id    INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    source    TEXT NOT NULL CHECK (source IN ('junit', 'archive', 'test_report')),
+    name      TEXT NOT NULL,
+    tests     INTEGER NOT NULL CHECK (tests >= 0)
+) STRICT;
+CREATE INDEX reports_of_job ON reports (job_id);
+
+CREATE TABLE problems (
+    problem_id  INTEGER PRIMARY KEY,
+    pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
+    job_id      INTEGER REFERENCES jobs ON DELETE CASCADE,
+    kind        TEXT NOT NULL,
+    detail      TEXT NOT NULL,
+    seen_at     TEXT NOT NULL
+) STRICT;
+CREATE INDEX problems_of_job ON problems (job_id);
+CREATE INDEX problems_of_pipeline ON problems (pipeline_id);
+
+-- all that mapping looks at; many tests share one
+CREATE TABLE subjects (
+    subject_id INTEGER PRIMARY KEY,
+    key        TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    ids        TEXT NOT NULL,       -- FormattedIDs from properties, comma-separated
+    mapping    TEXT NOT NULL DEFAULT 'new' CHECK (mapping IN ('new', 'mapped', 'unmapped', 'ignored')),
+    rule       TEXT NOT NULL DEFAULT '',
+    UNIQUE (key, name, ids)
+) STRICT;
+CREATE INDEX subjects_new ON subjects (subject_id) WHERE mapping = 'new';
+
+-- where a subject's tests go, by the mapping as it is now; object_id NULL: Rally does not have it in scope
+CREATE TABLE targets (
+    subject_id   INTEGER NOT NULL REFERENCES subjects ON DELETE CASCADE,
+    formatted_id TEXT NOT NULL,
+    object_id    INTEGER,
+    PRIMARY KEY (subject_id, formatted_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX targets_by_id ON targets (formatted_id);
+
+CREATE TABLE tests (
+    test_id     INTEGER PRIMARY KEY,
+    report_id   INTEGER NOT NULL REFERENCES reports ON DELETE CASCADE,
+    job_id      INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    pipeline_id INTEGER NOT NULL REFERENCES pipelines ON DELETE CASCADE,
+    subject_id  INTEGER NOT NULL REFERENCES subjects,
+    ordinal     INTEGER NOT NULL,
+    outcome     TEXT NOT NULL CHECK (outcome IN ('errored', 'failed', 'skipped', 'passed')),
+    flaky       INTEGER NOT NULL CHECK (flaky IN (0, 1)),
+    attempts    INTEGER NOT NULL CHECK (attempts >= 1),
+    duration_s  REAL NOT NULL CHECK (duration_s >= 0),
+    message     TEXT NOT NULL,
+    state       TEXT NOT NULL DEFAULT 'pending' CHECK (state IN
+        ('pending', 'held', 'ignored', 'superseded', 'refused', 'sent', 'merged')),
+    was         TEXT NOT NULL DEFAULT 'read' CHECK (was IN ('read', 'held', 'ignored', 'remapped'))
+) STRICT;
+CREATE INDEX tests_of_job ON tests (job_id);
+CREATE INDEX tests_of_subject ON tests (subject_id, state);
+CREATE INDEX tests_pending ON tests (pipeline_id) WHERE state = 'pending';
+CREATE INDEX tests_held ON tests (subject_id) WHERE state = 'held';
+
+-- how many tests are in each state, kept in step by the triggers so that status need not count a million rows
+CREATE TABLE tallies (state TEXT PRIMARY KEY, n INTEGER NOT NULL CHECK (n >= 0)) STRICT, WITHOUT ROWID;
+INSERT INTO tallies VALUES
+    ('pending', 0), ('held', 0), ('ignored', 0), ('superseded', 0), ('refused', 0), ('sent', 0), ('merged', 0);
+CREATE TRIGGER tests_counted AFTER INSERT ON tests BEGIN
+    UPDATE tallies SET n = n + 1 WHERE state = NEW.state;
+END;
+CREATE TRIGGER tests_recounted AFTER UPDATE OF state ON tests WHEN OLD.state <> NEW.state BEGIN
+    UPDATE tallies SET n = n - 1 WHERE state = OLD.state;
+    UPDATE tallies SET n = n + 1 WHERE state = NEW.state;
+END;
+CREATE TRIGGER tests_discounted AFTER DELETE ON tests BEGIN
+    UPDATE tallies SET n = n - 1 WHERE state = OLD.state;
+END;
+
+-- results: begun, done or refused; an intent that proves undone is withdrawn, that is deleted, and noted in audit
+CREATE TABLE entries (
+    entry_id     INTEGER PRIMARY KEY,
+    pipeline_id  INTEGER NOT NULL REFERENCES pipelines,
+    formatted_id TEXT NOT NULL,
+    revision     INTEGER NOT NULL CHECK (revision >= 1),
+    build        TEXT NOT NULL,
+    test_case    INTEGER,           -- ObjectID; NULL for an adopted result of a test case that is out of scope now
+    verdict      TEXT NOT NULL,
+    date         TEXT,
+    duration_s   REAL,
+    state        TEXT NOT NULL CHECK (state IN ('intended', 'done', 'refused')),
+    object_id    INTEGER,
+    reason       TEXT,
+    adopted      INTEGER NOT NULL DEFAULT 0 CHECK (adopted IN (0, 1)),
+    intended_at  TEXT NOT NULL,
+    settled_at   TEXT,
+    UNIQUE (pipeline_id, formatted_id, revision),
+    CHECK ((state = 'done') = (object_id IS NOT NULL)),
+    CHECK ((state = 'refused') = (reason IS NOT NULL)),
+    CHECK ((state = 'intended') = (settled_at IS NULL)),
+    CHECK (adopted = 0 OR state = 'done')
+) STRICT;
+CREATE INDEX entries_intended ON entries (intended_at) WHERE state = 'intended';
+CREATE INDEX entries_by_state ON entries (state);
+CREATE TRIGGER entries_settle_once BEFORE UPDATE ON entries WHEN OLD.state <> 'intended' BEGIN
+    SELECT RAISE(ABORT, 'an entry that is done or refused never changes');
+END;
+
+-- which tests a result was made of; `decided`: the one that gave the verdict
+CREATE TABLE contributions (
+    entry_id INTEGER NOT NULL REFERENCES entries ON DELETE CASCADE,
+    test_id  INTEGER NOT NULL REFERENCES tests,
+    decided  INTEGER NOT NULL CHECK (decided IN (0, 1)),
+    PRIMARY KEY (entry_id, test_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX contributions_of_test ON contributions (test_id);
+
+-- Rally's TestCases in scope, as last refreshed
+CREATE TABLE test_cases (
+    object_id    INTEGER PRIMARY KEY,
+    formatted_id TEXT NOT NULL UNIQUE,
+    name         TEXT NOT NULL,
+    project_id   INTEGER NOT NULL,
+    updated_at   TEXT NOT NULL,
+    field_value  TEXT NOT NULL
+) STRICT;
+CREATE INDEX test_cases_by_field ON test_cases (field_value) WHERE field_value <> '';
+
+CREATE TABLE cursors (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE passes (
+    pass_id    INTEGER PRIMARY KEY,
+    kind       TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at   TEXT,
+    trouble    TEXT NOT NULL DEFAULT '',   -- JSON: service -> one line; '' while running
+    summary    TEXT NOT NULL DEFAULT ''    -- JSON, as --json prints it
+) STRICT;
+
+CREATE TABLE audit (
+    at     TEXT NOT NULL,
+    what   TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+"""
+
+
+@migrations(name="0001_first")
+def _first(db: Database) -> None:
+    """Create the tables of the main job: observations, mapping, entries, accounting."""
+    db.executescript(_FIRST)

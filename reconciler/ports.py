@@ -1,0 +1,151 @@
+"""GitLab and Rally as the rest of the program sees them, with the promises that adapters make.
+
+Promises of every adapter: reads are retried inside (with back-off, Retry-After and a breaker per service); a create is
+never retried; a look-up that failed raises and never reads as "nothing there"; names of pyral's and python-gitlab's
+exceptions never leave it; no error text holds a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from typing import BinaryIO
+
+    from reconciler.model import (
+        Build,
+        FormattedID,
+        FoundResult,
+        Job,
+        JobId,
+        ObjectID,
+        Pipeline,
+        PipelineId,
+        Project,
+        ProjectId,
+        Rejected,
+        TestCase,
+        TestCaseResult,
+        TestRun,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePage:
+    """One page of a project's pipelines, newest `updated_at` first."""
+
+    pipelines: tuple[Pipeline, ...]
+    next_page: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteReport:
+    """One suite of GitLab's `test_report`: what the jobs of one group reported, as GitLab parsed it (lossy)."""
+
+    name: str
+    """A job's full name, or GitLab's group name."""
+    error: str
+    """GitLab's `suite_error`; "" when there is none."""
+    tests: tuple[TestRun, ...]
+
+
+class GitLab(Protocol):
+    """Where pipelines and their reports come from; only ever read.
+
+    Every method may raise `ServiceDown` (ask again in the next pass), `Unauthorized` (the token is not accepted),
+    `NotThere` (404), `Forbidden` (403), `Incomplete` (this one thing was cut short or keeps failing while GitLab
+    answers others: try it again in a later pass) and `Stopped`. The two that open a file raise on entering, `TooLarge`
+    too.
+    """
+
+    def project(self, name: str | int) -> Project:
+        """Find a project by its path or numeric id; a renamed path is followed."""
+
+    def group_projects(self, group: str | int) -> list[Project]:
+        """List every project that is not archived below a group, subgroups included."""
+
+    def pipelines(
+        self,
+        project: ProjectId,
+        *,
+        updated_after: datetime,
+        updated_before: datetime | None = None,
+        children: bool = False,
+        page: int = 1,
+    ) -> PipelinePage:
+        """Fetch one page of pipelines, newest update first; both bounds are inclusive.
+
+        `children` lists child pipelines instead, which the default list leaves out; a GitLab older than 17.0, which
+        cannot, gives an empty page.
+        """
+
+    def jobs(self, project: ProjectId, pipeline: PipelineId) -> list[Job]:
+        """List the newest attempt of every job; bridges are not among them."""
+
+    def has_bridges(self, project: ProjectId, pipeline: PipelineId) -> bool:
+        """Tell whether the pipeline has trigger jobs: then an empty job list may be the whole truth."""
+
+    def junit_artifact(self, job: Job) -> AbstractContextManager[BinaryIO | None]:
+        """Open the job's `junit` report artifact (`?file_type=junit`), spooled to disk, at its first byte.
+
+        The bytes are usually gzip with a member per file. None: this GitLab (before 19.4) does not serve it and
+        answered with the archive instead.
+        """
+
+    def archive_paths(self, job: Job) -> list[str]:
+        """List the paths of the files in the job's archive; empty on a GitLab older than 18.8, which cannot tell."""
+
+    def archive_file(self, job: Job, path: str) -> AbstractContextManager[BinaryIO]:
+        """Open one file of the job's archive, spooled to disk, at its first byte."""
+
+    def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
+        """Fetch what GitLab itself parsed from the reports of the pipeline's newest jobs."""
+
+    def tested_jobs(self, project: ProjectId, pipeline: PipelineId) -> frozenset[JobId] | None:
+        """Tell which jobs reported tests, from `test_report_summary`, which survives expiry; None: it cannot tell."""
+
+
+class Rally(Protocol):
+    """Where results go. Contacted at the first call; an adapter never retries a create.
+
+    Reads, and the contact that any first call makes, raise `ServiceDown`, `Unauthorized`, `Misconfigured` (no such
+    workspace, project or field) and `Stopped`; then nothing was sent.
+    """
+
+    def allowed_verdicts(self) -> frozenset[str]:
+        """Fetch the words that the workspace allows as a TestCaseResult's Verdict."""
+
+    def test_cases(self, updated_since: datetime | None = None) -> Iterator[TestCase]:
+        """Fetch every TestCase of the root project and its child projects, or those updated since (inclusive).
+
+        The iterator raises when the answer is not whole: what was yielded before is then worth nothing.
+        """
+
+    def test_cases_by_id(self, formatted_ids: Sequence[FormattedID]) -> Mapping[FormattedID, TestCase]:
+        """Look up single TestCases; what Rally does not have in scope is absent from the answer."""
+
+    def results_of(self, builds: Sequence[Build]) -> list[FoundResult]:
+        """Fetch every TestCaseResult of these Builds that carries a key of ours; whole or not at all."""
+
+    def check(self, result: TestCaseResult) -> str:
+        """Check a result against the workspace's schema without a request; "" when Rally can be expected to take it."""
+
+    def payload_size(self, result: TestCaseResult) -> int:
+        """Tell how many bytes a result takes in a batch."""
+
+    def add_results(self, results: Sequence[TestCaseResult]) -> list[ObjectID | Rejected]:
+        """Create the results in one `/batch` request; answers by position. Called from several threads at once.
+
+        Raises:
+            NoAnswer: any of them may have been created.
+            NotDone: none was created; the same may be sent again (at once, while Rally is known to be down).
+            BatchRefused: none was created; `/batch` is not to be had.
+            Unauthorized: none was created.
+        """
+
+    def add_result(self, result: TestCaseResult) -> ObjectID | Rejected:
+        """Create one result with a request of its own; raises as `add_results` does, but for `BatchRefused`."""

@@ -1,0 +1,88 @@
+"""What a workspace takes as a TestCaseResult, and whether one fits it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reconciler.model import TestCaseResult
+
+SENT = frozenset({"Build", "Date", "TestCase", "Verdict", "Duration", "Notes", "Workspace"})
+"""The attributes that we fill."""
+
+_RALLYS_OWN = frozenset(
+    {"CreationDate", "ObjectID", "ObjectUUID", "VersionId", "Project", "Subscription", "WorkProduct", "Workspace"}
+)
+"""What Rally fills itself, whatever a workspace's schema says of it (OpenAPI document, 2025)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of a type, as the workspace's schema has it."""
+
+    name: str
+    required: bool = False
+    read_only: bool = False
+    max_length: int = 0
+    """0 = no limit."""
+    allowed: frozenset[str] = frozenset()
+    """Empty = anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSchema:
+    """The attributes of TestCaseResult."""
+
+    attributes: Mapping[str, Attribute]
+    _trouble: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out what is wrong with every result of ours."""
+        object.__setattr__(self, "_trouble", self._never())
+
+    @property
+    def verdicts(self) -> frozenset[str]:
+        """The words that a Verdict may be."""
+        allowed = self.attributes["Verdict"].allowed if "Verdict" in self.attributes else frozenset()
+        return allowed or frozenset(verdict.value for verdict in Verdict)
+
+    def check(self, result: TestCaseResult) -> str:
+        """Tell why Rally would not take a result; "" when it can be expected to."""
+        return (
+            self._trouble
+            or self._text("Build", result.build)
+            or self._text("Notes", result.notes)
+            or self._verdict(result)
+            or ("" if math.isfinite(result.duration_s) and result.duration_s >= 0 else "Duration is not a number")
+        )
+
+    def _never(self) -> str:
+        for attribute in self.attributes.values():
+            if attribute.read_only and attribute.name in SENT - _RALLYS_OWN:
+                return f"{attribute.name} is read-only in this workspace"
+            if attribute.required and not attribute.read_only and attribute.name not in SENT | _RALLYS_OWN:
+                return f"this workspace requires {attribute.name}, which we have nothing for"
+        return ""
+
+    def _text(self, name: str, value: str) -> str:
+        attribute = self.attributes.get(name)
+        if attribute is None:
+            return ""
+        if attribute.required and not value:
+            return f"{name} is empty"
+        if name == "Build" and ('"' in value or "\\" in value):
+            return f"{name} has a quote or a backslash, and could not be looked up"
+        if attribute.max_length and len(value) > attribute.max_length:
+            return f"{name} has {len(value)} characters, {attribute.max_length} are allowed"
+        return ""
+
+    def _verdict(self, result: TestCaseResult) -> str:
+        if result.verdict in self.verdicts:
+            return ""
+        return f"the Verdict {result.verdict!r} is not allowed in this workspace ({', '.join(sorted(self.verdicts))})"

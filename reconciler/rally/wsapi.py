@@ -1,0 +1,225 @@
+"""Rally's WSAPI v2.0 on the wire: queries and their pages, envelopes, and the errors in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from reconciler.errors import ReconcilerError, ServiceDown, Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Row = dict[str, Any]
+
+LONGEST_URL_BYTES = 2_000
+"""No limit is documented; queries are kept short and are split."""
+MOST_TERMS = 25
+BIGGEST_PAGE = 2_000
+"""KB 47778."""
+_ROUNDS = 3
+"""How often a list is read that changes while it is being read."""
+
+_ENVELOPES = ("QueryResult", "OperationResult", "CreateResult", "BatchResult")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked of one type; without `terms` everything, else what fits any of them."""
+
+    type_path: str
+    fetch: str
+    terms: tuple[str, ...] = ()
+    page_size: int = BIGGEST_PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where we work: the service, a workspace, and the project that is the root of all."""
+
+    service_url: str
+    workspace: int
+    project: int
+
+    @property
+    def workspace_ref(self) -> str:
+        """The workspace as a ref."""
+        return f"/workspace/{self.workspace}"
+
+    def url_of(self, query: Query, start: int = 1) -> str:
+        """Write a query's URL: workspace, project and scopes always said, for their defaults are the key owner's.
+
+        `order=ObjectID` makes pages stable: the sort key must be unique.
+        """
+        wanted = f"query={quote(any_of(query.terms), safe='')}&" if query.terms else ""
+        return (
+            f"{self.service_url}/{query.type_path}?{wanted}fetch={query.fetch}"
+            f"&start={start}&pagesize={query.page_size}&order=ObjectID"
+            f"&workspace={self.workspace_ref}&project=/project/{self.project}"
+            "&projectScopeUp=false&projectScopeDown=true"
+        )
+
+    def projects_url(self, start: int) -> str:
+        """Write the URL of the list of all the workspace's projects, as pyral does."""
+        return (
+            f"{self.service_url}/project?fetch=Name,ObjectID,Parent"
+            f"&start={start}&pagesize={BIGGEST_PAGE}&order=ObjectID&workspace={self.workspace_ref}"
+        )
+
+    def chunks(self, query: Query, terms: Iterable[str]) -> Iterator[Query]:
+        """Split many terms into queries of up to 25 terms and 2,000 bytes of URL."""
+        chunk: tuple[str, ...] = ()
+        for term in terms:
+            longer = (*chunk, term)
+            too_long = len(self.url_of(_with(query, longer))) > LONGEST_URL_BYTES
+            if chunk and (len(chunk) >= MOST_TERMS or too_long):
+                yield _with(query, chunk)
+                longer = (term,)
+            chunk = longer
+        if chunk:
+            yield _with(query, chunk)
+
+
+def _with(query: Query, terms: tuple[str, ...]) -> Query:
+    return Query(query.type_path, query.fetch, terms, query.page_size)
+
+
+def term(field: str, operator: str, value: str) -> str:
+    """Write one condition; the value stands in double quotes.
+
+    Raises:
+        ValueError: it holds a quote or a backslash; how Rally reads those is not documented.
+    """
+    if '"' in value or "\\" in value:
+        raise ValueError(f"cannot be asked for in a query: {value!r}")
+    return f'({field} {operator} "{value}")'
+
+
+def any_of(terms: Iterable[str]) -> str:
+    """Join conditions by OR, which takes exactly two (KB 131936)."""
+    first, *rest = terms
+    for other in rest:
+        first = f"({first} OR {other})"
+    return first
+
+
+def read_all(what: str, url_of: Callable[[int], str], read: Callable[[str], object]) -> list[Row]:
+    """Read all pages of a list, whose URLs begin at a number; whole, or not at all.
+
+    Raises:
+        ServiceDown: pages do not add up, also after reading them anew: the list changes, or an answer is odd.
+    """
+    for _ in range(_ROUNDS):
+        rows = _one_round(url_of, read)
+        if rows is not None:
+            return rows
+    raise ServiceDown("Rally", f"the pages of {what} do not add up to what Rally says there is")
+
+
+def _one_round(url_of: Callable[[int], str], read: Callable[[str], object]) -> list[Row] | None:
+    """Read all pages once; None when they do not add up.
+
+    A total that changes means that rows have moved over the seam between two pages.
+    """
+    rows: dict[int, Row] = {}
+    total, start = -1, 1
+    while total < 0 or start <= total:
+        result = query_result(read(url_of(start)))
+        page, said, size = result.get("Results"), result.get("TotalResultCount"), result.get("PageSize")
+        if not isinstance(page, list) or not isinstance(said, int) or total not in {-1, said}:
+            return None
+        total = said
+        is_last = start + len(page) > total
+        if start + len(page) - 1 > total or not (is_last or (page and len(page) == (size or len(page)))):
+            return None
+        rows.update((object_id(row), row) for row in page)
+        start += len(page)
+    return list(rows.values()) if len(rows) == total else None
+
+
+def query_result(document: object) -> Row:
+    """Open the envelope of an answer to a query.
+
+    Raises:
+        Unauthorized, ReconcilerError, ServiceDown: by what its Errors say.
+    """
+    root, result = envelope(document)
+    errors = errors_of(result)
+    if errors:
+        raise refused(errors)
+    if root != "QueryResult":
+        raise ServiceDown("Rally", "an answer to a query without a QueryResult")
+    return result
+
+
+def envelope(document: object) -> tuple[str, Row]:
+    """Find the root of an answer; ("", {}) when it has none that we know."""
+    if isinstance(document, dict):
+        for root in _ENVELOPES:
+            if isinstance(document.get(root), dict):
+                return root, document[root]
+    return "", {}
+
+
+def errors_of(result: Row) -> list[str]:
+    """List what Rally objects to; HTTP 200 with Errors is its normal way to fail (KB 199512)."""
+    return _texts(result.get("Errors"))
+
+
+def warnings_of(result: Row) -> list[str]:
+    """List what Rally did not like and did all the same."""
+    return _texts(result.get("Warnings"))
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [" ".join(str(one).split()) for one in value if one]
+    return [" ".join(str(value).split())] if value else []
+
+
+def refused(errors: list[str]) -> ReconcilerError:
+    """Judge the Errors of a read."""
+    text = "; ".join(errors)[:500]
+    if is_invalid_key(errors) or text.startswith("Not authorized"):
+        return Unauthorized(f"Rally: {text}: check rally.api_key and what its owner may see")
+    if text.startswith("Could not parse"):
+        return ReconcilerError(f"Rally does not understand our query: {text}")
+    return ServiceDown("Rally", text)
+
+
+def is_invalid_key(errors: list[str]) -> bool:
+    """Tell whether the API key itself is refused (KB 127054)."""
+    return any(error.endswith("Invalid key") for error in errors)
+
+
+def is_conflict(error: str) -> bool:
+    """Tell whether two writes met at one object; nothing is wrong with either."""
+    return "Concurrency conflict" in error or "ConcurrencyConflictException" in error
+
+
+def object_id(row: Row) -> int:
+    """Read an object's ObjectID, or take it from its ref; 0 when it has neither."""
+    known = row.get("ObjectID")
+    return known if isinstance(known, int) else ref_id(row)
+
+
+def ref_id(value: object) -> int:
+    """Take the ObjectID from a ref, or from an object that has one; 0 when there is none."""
+    ref = value.get("_ref") if isinstance(value, dict) else value
+    last = str(ref or "").rpartition("/")[2]
+    return int(last) if last.isdecimal() else 0
+
+
+def write_time(moment: datetime) -> str:
+    """Write a time as Rally does: ISO 8601, UTC, milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_time(value: object) -> datetime:
+    """Read a time; the epoch when there is none."""
+    try:
+        return datetime.fromisoformat(str(value)).astimezone(UTC)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)

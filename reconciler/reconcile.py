@@ -1,0 +1,205 @@
+"""One pass: bring Rally up to date with what GitLab ran. A backfill is the same pass with another scope."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from reconciler.apply import Push, settle
+from reconciler.collect import Collected, Scope, collect
+from reconciler.dispatch import Sent
+from reconciler.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_TRY_AGAIN,
+    LedgerUnusable,
+    NotAgreed,
+    ReconcilerError,
+    Stopped,
+)
+from reconciler.ledger import views
+from reconciler.mapping import Mapping, Row
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from reconciler.config import Settings
+    from reconciler.ledger.ledger import Ledger
+    from reconciler.ports import GitLab, Rally
+
+FULL_REFRESH = timedelta(days=1)
+REFRESH_OVERLAP = timedelta(minutes=5)
+_FULL, _ANY = "test_cases/full", "test_cases/refreshed"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one pass is asked to do."""
+
+    kind: str
+    """`once`, `backfill`, `gitlab` or `rally` (the daemon's polls): for the record of passes."""
+    scope: Scope = field(default_factory=Scope)
+    dry_run: bool = False
+    refresh_after: timedelta = timedelta(0)
+    """How old the knowledge of Rally's test cases may be."""
+    collects: bool = True
+    """Whether GitLab is polled, too."""
+    guard: Callable[[int], None] | None = None
+    """Is told how many results are due before the first is sent; raises `NotAgreed` to send none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass did, what it left, and what a person or the next pass must do."""
+
+    summary: dict[str, int]
+    """As `--json` prints it."""
+    down: tuple[str, ...]
+    failed: tuple[str, ...]
+    actions: tuple[dict[str, Any], ...] = ()
+    """With `--dry-run`: what the next pass would send."""
+
+    @property
+    def exit_status(self) -> int:
+        """0: nothing left to do; 75: try again; 1: a person must look."""
+        if self.failed:
+            return EXIT_FAILED
+        return EXIT_TRY_AGAIN if self.down or self.summary["left"] else EXIT_DONE
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything a pass works with; built by cli, or by a test."""
+
+    gitlab: GitLab
+    rally: Rally
+    ledger: Ledger
+    settings: Settings
+    stop: threading.Event
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def reconcile(world: World, rows: Sequence[Row], order: Order) -> Outcome:
+    """Read what GitLab finished, then create in Rally what is missing.
+
+    The absence of one service never stops the other half.
+
+    Raises:
+        Stopped: `world.stop` was set; what was begun is in the ledger.
+        NotAgreed: the order's guard said No; nothing was sent.
+    """
+    pass_id = world.ledger.begin_pass(order.kind, world.now())
+    done = Done(Collected(), Sent(), [])
+    with suppress(Stopped):
+        if order.collects:
+            done.collected = collect(world.gitlab, world.ledger, world.settings, order.scope, world.now())
+        try:
+            _bring_up_to_date(world, rows, order, done)
+        except (Stopped, NotAgreed, LedgerUnusable):
+            raise
+        except ReconcilerError as error:
+            troubles = done.sent.down if error.exit_status == EXIT_TRY_AGAIN else done.sent.failed
+            troubles.append(str(error))
+    return _conclude(world, pass_id, order, done)
+
+
+@dataclass(slots=True)
+class Done:
+    """What a pass has done so far."""
+
+    collected: Collected
+    sent: Sent
+    actions: list[dict[str, Any]]
+
+
+def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
+    """Do Rally's half: know its test cases, settle what is in doubt, then send what is due, or just say what is."""
+    ledger = world.ledger
+    _know_test_cases(world, rows, order.refresh_after)
+    settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
+    push = Push(world.rally, ledger, world.settings, world.stop, world.now, done.sent)
+    if order.dry_run:
+        done.actions = push.preview()
+        return
+    if order.guard is not None:
+        order.guard(ledger.entries.count_due())
+    push.run()
+
+
+def _know_test_cases(world: World, rows: Sequence[Row], refresh_after: timedelta) -> None:
+    """Refresh what is known of Rally's test cases, apply the mapping, and look up at once what that names anew."""
+    ledger = world.ledger
+    trouble: ReconcilerError | None = None
+    try:
+        _refresh(world, refresh_after)
+    except ReconcilerError as error:
+        trouble = error
+    before = set(ledger.test_cases.unknown())
+    known = ledger.observations.cursor(_ANY) is not None
+    ledger.subjects.apply(Mapping(rows, ledger.test_cases.by_field()), resolvable=known)
+    if trouble is not None:
+        raise trouble
+    new = [formatted_id for formatted_id in ledger.test_cases.unknown() if formatted_id not in before]
+    if new:
+        ledger.test_cases.update(world.rally.test_cases_by_id(new).values())
+
+
+def _refresh(world: World, refresh_after: timedelta) -> None:
+    """Fetch Rally's test cases: all of them once a day, between that what changed, and what tests name in vain."""
+    test_cases, observations, now = world.ledger.test_cases, world.ledger.observations, world.now()
+    last = observations.cursor(_ANY)
+    if last is not None and now - last < refresh_after:
+        return
+    full = observations.cursor(_FULL)
+    newest = test_cases.newest_update()
+    if full is None or newest is None or now - full >= FULL_REFRESH:
+        had = test_cases.count()
+        if not test_cases.replace(world.rally.test_cases()) and had:
+            logger.warning("Rally answered that there are no test cases: what was known is kept", known=had)
+        observations.set_cursor(_FULL, now)
+    else:
+        test_cases.update(world.rally.test_cases(newest - REFRESH_OVERLAP))
+    unknown = test_cases.unknown()
+    if unknown:
+        test_cases.update(world.rally.test_cases_by_id(unknown).values())
+    observations.set_cursor(_ANY, now)
+
+
+def _conclude(world: World, pass_id: int, order: Order, done: Done) -> Outcome:
+    """Write down and say how the pass went."""
+    collected, sent = done.collected, done.sent
+    summary = _summary(world, done)
+    trouble = {"Rally": "; ".join(sent.down + sent.failed)}
+    if order.collects:
+        trouble["GitLab"] = "; ".join(collected.down + collected.failed)
+    world.ledger.end_pass(pass_id, trouble, summary, world.now())
+    if world.stop.is_set():
+        raise Stopped("asked to stop; what was begun is in the ledger, the next pass goes on")
+    logger.info("Pass done", **{name: number for name, number in summary.items() if number})
+    return Outcome(
+        summary=summary,
+        down=tuple(dict.fromkeys(collected.down + sent.down)),
+        failed=tuple(dict.fromkeys(collected.failed + sent.failed)),
+        actions=tuple(done.actions),
+    )
+
+
+def _summary(world: World, done: Done) -> dict[str, int]:
+    store = world.ledger.store
+    return {
+        "pipelines_read": done.collected.pipelines_read,
+        "results_sent": done.sent.results,
+        "attachments_sent": 0,
+        "test_sets_created": 0,
+        "members_added": 0,
+        "held": views.tests(store)["held"],
+        "refused": views.entries(store)["refused"],
+        "problems": len(views.problems(store)),
+        "writes": done.sent.writes,
+        "left": views.left(store),
+    }

@@ -1,0 +1,119 @@
+"""What people read on a terminal: a pass, a plan, the status, the review queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+SHOWN = 200
+"""How many rows of a table are printed for people; `--json` prints all."""
+
+
+def outcome(summary: Mapping[str, int], *, whole: bool) -> str:
+    """Tell in a few lines what a pass did and what to do next; `whole`: nothing stood in its way."""
+    read, sent, writes = summary["pipelines_read"], summary["results_sent"], summary["writes"]
+    lines = [f"{_count(read, 'pipeline')} read, {_count(sent, 'result')} sent in {_count(writes, 'write')}."]
+    if whole and not (read or sent or writes or summary["left"]):
+        lines = ["Nothing to do: Rally has everything that GitLab ran. 0 writes."]
+    if summary["held"]:
+        lines.append(f"{_count(summary['held'], 'test')} held: `reconciler review` shows them and what they may be.")
+    if summary["refused"]:
+        lines.append(f"{_count(summary['refused'], 'result')} refused by Rally: `reconciler status` shows why.")
+    if summary["problems"]:
+        lines.append(f"{_count(summary['problems'], 'problem')} with reports: `reconciler status` shows them.")
+    if summary["left"]:
+        lines.append(f"{summary['left']} left for the next pass (pipelines to read, tests to send).")
+    return "\n".join(lines)
+
+
+def status(told: Mapping[str, Any]) -> str:
+    """Tell how things stand, on one screen."""
+    tests, entries, pipelines = told["tests"], told["entries"], told["pipelines"]
+    rest = ", ".join(f"{name} {number}" for name, number in tests.items() if name not in {"read", "unaccounted"})
+    lines = [
+        f"Tests      read {tests['read']} = {rest}; unaccounted {tests['unaccounted']}",
+        "Results    " + ", ".join(f"{state} {number}" for state, number in entries.items()),
+        "Pipelines  " + ", ".join(f"{state} {number}" for state, number in pipelines.items()),
+    ]
+    for name, service in told["services"].items():
+        since = service["last_success"] or "never"
+        trouble = f"; now: {clean(service['trouble'])}" if service["trouble"] else ""
+        lines.append(f"{ {'gitlab': 'GitLab', 'rally': 'Rally'}[name]:<10} last success {since}{trouble}")
+    lines += _section("Problems", [_problem(problem) for problem in told["problems"]])
+    lines += _section("Refused", [f"{row['key']}: {clean(row['reason'])}" for row in told["refused"]])
+    if tests["held"]:
+        lines += ["", f"{_count(tests['held'], 'test')} held: `reconciler review` shows them."]
+    return "\n".join(lines)
+
+
+def review(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Tell which tests wait for a mapping, with a command to copy for each suggestion."""
+    if not rows:
+        return "Nothing waits for a mapping."
+    lines = [f"{_count(len(rows), 'test')} that no Rally test case is mapped to:"]
+    for row in rows[:SHOWN]:
+        held, pipelines = _count(row["held"], "time"), _count(row["pipelines"], "pipeline")
+        seen = f"held {held} in {pipelines}, last {row['last_verdict']}"
+        lines += ["", f"{clean(row['test'])}", f"    {seen}; {clean(row['reason'])}"]
+        for suggestion in row["suggestions"]:
+            lines.append(
+                f"    {suggestion['formatted_id']}  {clean(suggestion['name'])}"
+                f"  ({suggestion['score']:.0%}: {clean(suggestion['reason'])})"
+            )
+        best = row["suggestions"][0]["formatted_id"] if row["suggestions"] else "TC…"
+        lines.append(f"    {map_command(row['test'], best)}")
+    if len(rows) > SHOWN:
+        lines += ["", f"… and {len(rows) - SHOWN} more: reconciler review --json"]
+    lines += ["", "A test that needs no test case: reconciler ignore TEST"]
+    return "\n".join(lines)
+
+
+def plan(actions: Sequence[Mapping[str, Any]]) -> str:
+    """Tell what the next pass would send."""
+    if not actions:
+        return "Nothing would be sent."
+    lines = [f"The next pass would send {_count(len(actions), 'result')}:"]
+    lines += [
+        f"    {row['build']:<24} {row['test_case']:<10} {row['verdict']:<12} {row['date']}" for row in actions[:SHOWN]
+    ]
+    if len(actions) > SHOWN:
+        lines.append(f"    … and {len(actions) - SHOWN} more: reconciler --json --once --dry-run")
+    lines.append("Nothing was written to Rally.")
+    return "\n".join(lines)
+
+
+def clean(text: str) -> str:
+    """Make text from a pipeline safe for a terminal: control characters are shown, not obeyed."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def map_command(test: str, formatted_id: str) -> str:
+    """Write the command that maps a test, to be copied to a shell."""
+    return f"reconciler map {'-- ' if test.startswith('-') else ''}{quoted(test)} {formatted_id}"
+
+
+def quoted(text: str) -> str:
+    """Quote an argument for a POSIX shell; one with control characters in the form `$'…'`, which bash and zsh know."""
+    if text.isprintable():
+        return "'" + text.replace("'", "'\\''") + "'"
+    spelled = (repr(c)[1:-1] if not c.isprintable() else {"'": "\\'", "\\": "\\\\"}.get(c, c) for c in text)
+    return "$'" + "".join(spelled) + "'"
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    job = f", job {problem['job']}" if problem["job"] else ""
+    return f"pipeline {problem['pipeline']}{job}: {problem['kind']}: {clean(problem['detail'])}"
+
+
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    if not lines:
+        return []
+    more = [f"    … and {len(lines) - SHOWN} more: reconciler status --json"] if len(lines) > SHOWN else []
+    return ["", f"{title} ({len(lines)})", *(f"    {line}" for line in lines[-SHOWN:]), *more]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

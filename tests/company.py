@@ -1,0 +1,199 @@
+"""A small company: a GitLab, a Rally, a config between them, and the command line as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from reconciler.ledger import views
+from reconciler.ledger.store import open_for_reading
+from reconciler.notes import read_key
+from reconciler.sandbox.gitlab import GitLabServer, GitLabStore, real_clock
+from reconciler.sandbox.rally import RallyApp, Store
+from reconciler.sandbox.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from reconciler.sandbox.gitlab import Job, Pipeline, Project
+    from reconciler.sandbox.rally import Thing
+    from reconciler.sandbox.tls import TlsContext
+
+TOKEN, KEY = "glpat-0123456789-secret", "_rally-0123456789-secret"
+
+
+def junit(*cases: str) -> bytes:
+    """Write a report: `name` passes, `name!` fails, `name!!` errors, `name?` is skipped."""
+    return ("<testsuite>" + "".join(map(_case, cases)) + "</testsuite>").encode()
+
+
+def _case(said: str) -> str:
+    name = said.rstrip("!?")
+    child = {"!": '<failure message="no"/>', "!!": '<error message="no"/>', "?": "<skipped/>"}.get(
+        said[len(name) :], ""
+    )
+    return f'<testcase classname="shop" name="{name}" time="0.5">{child}</testcase>'
+
+
+@dataclass(slots=True)
+class Ran:
+    """What one run of the command line came to."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON
+        """What it printed."""
+        return json.loads(self.out)
+
+
+@dataclass(slots=True)
+class Company:
+    """The two services, their contents, and a folder with config and ledger."""
+
+    folder: Path
+    gitlab: GitLabServer
+    rally: Server
+    rally_app: RallyApp
+    project: Project
+    cases: dict[str, Thing]
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def rally_store(self) -> Store:
+        """What Rally holds."""
+        return self.rally_app.store
+
+    def configure(self, **sections: dict[str, Any]) -> None:
+        """Write config.toml: the usual, with these keys instead."""
+        usual: dict[str, dict[str, Any]] = {
+            "gitlab": {"url": self.gitlab.url, "token": "env:GITLAB_TOKEN", "projects": ["qa/web-shop"]},
+            "rally": {
+                "url": self.rally.url,
+                "api_key": "env:RALLY_API_KEY",
+                "workspace": "Acme",
+                "project": "Web Shop",
+            },
+        }
+        self.settings = {
+            name: usual.get(name, {}) | sections.get(name, {}) for name in (*usual, *(sections.keys() - usual.keys()))
+        }
+        lines: list[str] = []
+        for name, keys in self.settings.items():
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+        (self.folder / "config.toml").write_text("\n".join(lines) + "\n")
+
+    def map(self, *rows: tuple[str, str]) -> None:
+        """Write mapping.csv."""
+        text = "".join(f'"{test}",{formatted_id}\n' for test, formatted_id in rows)
+        (self.folder / "mapping.csv").write_text(f"test,formatted_id\n{text}")
+
+    def pipeline(self, jobs: dict[str, bytes], **words: Any) -> Pipeline:  # noqa: ANN401 - the store's own words
+        """Add a finished pipeline with a job for each report."""
+        store = self.gitlab.store
+        pipeline = store.add_pipeline(self.project, **{"status": "success"} | words)
+        for name, report in jobs.items():
+            store.add_job(pipeline, name, finished_at=store.clock(), junit=[("junit.xml", report)])
+        return pipeline
+
+    def job(self, pipeline: Pipeline, name: str) -> Job:
+        """Find the newest attempt of a job."""
+        return next(job for job in self.gitlab.store.jobs_of(pipeline) if job.name == name)
+
+    def command(self, *words: str) -> list[str]:
+        """Give the command line for these words."""
+        return [sys.executable, "-m", "reconciler", "--config", str(self.folder / "config.toml"), *words]
+
+    def run(self, *words: str, **environment: str) -> Ran:
+        """Run the command line to its end; whatever it did, every test is accounted for and no secret was shown."""
+        done = subprocess.run(
+            self.command(*words),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env=self.environment(**environment),
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert TOKEN not in done.stdout + done.stderr
+        assert KEY not in done.stdout + done.stderr
+        assert self.unaccounted() == 0
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Give the process's environment: the two secrets and nothing of ours."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "COVERAGE"))}
+        return kept | {"GITLAB_TOKEN": TOKEN, "RALLY_API_KEY": KEY, "PYTHONWARNINGS": "default"} | more
+
+    def once(self, *words: str) -> dict[str, Any]:
+        """Make one pass that leaves nothing to do; what it printed."""
+        ran = self.run(*words, "--json", "--once")
+        assert ran.status == 0, (ran.status, ran.out, ran.err)
+        told: dict[str, Any] = ran.json
+        return told
+
+    def status(self) -> dict[str, Any]:
+        """Ask for the status."""
+        told: dict[str, Any] = self.run("--json", "status").json
+        return told
+
+    def unaccounted(self) -> int:
+        """Count what the ledger lost track of; the quick counts must be the true ones."""
+        if not (self.folder / "ledger.db").exists():
+            return 0
+        store = open_for_reading(self.folder / "ledger.db")
+        told, counted = views.tests(store), views.recount(store)
+        store.close()
+        assert counted == {state: n for state, n in told.items() if n and state in views.STATES}
+        return told["unaccounted"]
+
+    def results(self) -> dict[str, str]:
+        """Tell what Rally holds: key → verdict. A key that is there twice fails."""
+        found = self.rally_store.results()
+        keys = [str(read_key(str(result["Notes"]))) for result in found]
+        assert len(keys) == len(set(keys)), keys
+        return {key: str(result["Verdict"]) for key, result in zip(keys, found, strict=True)}
+
+    def verdicts(self, pipeline: Pipeline) -> dict[str, str]:
+        """Tell a pipeline's results: `TC1/1` (test case and revision) → verdict."""
+        prefix = f"{self.project.id}/{pipeline.id}/"
+        return {key.removeprefix(prefix): verdict for key, verdict in self.results().items() if key.startswith(prefix)}
+
+    def writes(self) -> int:
+        """Count the requests that wrote to Rally."""
+        return sum(1 for entry in self.rally.log if entry.is_write)
+
+
+@contextmanager
+def open_company(folder: Path, tls: TlsContext | None = None) -> Iterator[Company]:
+    """Start both services with one project each, ten test cases (TC1 … TC10) and a pipeline-less GitLab."""
+    gitlab_store = GitLabStore(clock=real_clock)
+    gitlab_store.add_token(TOKEN)
+    project = gitlab_store.add_project("qa/web-shop")
+    app = RallyApp(Store())
+    workspace = app.store.add_workspace("Acme")
+    root = app.store.add_project(workspace, "Web Shop")
+    app.store.add_key(KEY)
+    cases = {f"TC{n}": app.store.add_test_case(root, f"Test case {n}", f"TC{n}") for n in range(1, 11)}
+    with GitLabServer(gitlab_store, tls=tls) as gitlab, Server(app, tls=tls) as rally:
+        company = Company(folder, gitlab, rally, app, project, cases)
+        company.configure(rally={"settle_after_seconds": 0})
+        yield company
+    assert not gitlab.server.crashes
+    assert not rally.crashes
+    assert not gitlab.objects.leaks
+
+
+def ago(**words: float) -> datetime:
+    """Give an instant in the past."""
+    return datetime.now(UTC) - timedelta(**words)

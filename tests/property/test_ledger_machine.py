@@ -1,0 +1,305 @@
+"""Whatever GitLab, Rally, people and the power supply do in whatever order: nothing is doubled, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from reconciler.errors import BatchRefused, Incomplete, NotDone, ReconcilerError, ServiceDown, Unauthorized
+from reconciler.ledger import in_memory, views
+from reconciler.mapping import Row
+from reconciler.reconcile import Order, World, reconcile
+from tests import building
+from tests.fakes import Clock, FakeGitLab, FakeRally
+from tests.fates import Killed, fails, killed, later, says_no, silent
+
+if TYPE_CHECKING:
+    from reconciler.model import FormattedID, Job, Pipeline, PipelineId, TestCaseResult
+    from reconciler.reconcile import Outcome
+
+    Pair = tuple[PipelineId, str]
+
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "60"))
+STILL_ALIVE_S = 300
+"""How long a request that gave no answer may go on in Rally; below `settle_after_seconds`."""
+
+NAMES = ("a_TC1", "b_TC1", "c_TC2", "d_TC1_TC3", "e_TC9", "x", "y")
+CASES = ("TC1", "TC2", "TC3", "TC9")
+WORST_FIRST = ("!!", "!", "~", "")
+WORDS = {"!!": "Error", "!": "Fail", "~": "Inconclusive", "": "Pass"}
+
+_spec = st.builds("{}{}".format, st.sampled_from(NAMES), st.sampled_from(["", "", "!", "!!", "?", "~"]))
+_report = st.lists(_spec, min_size=1, max_size=4)
+_place = st.integers(0, 99)
+_fate = st.one_of(
+    st.builds(silent, st.integers(0, 3)),
+    st.builds(killed, st.integers(0, 3)),
+    st.builds(later),
+    st.sampled_from(
+        [
+            fails(NotDone("turned away", retry_after_s=0.0)),
+            fails(NotDone("too large", too_large=True)),
+            fails(BatchRefused("no /batch")),
+            fails(Unauthorized("no")),
+            fails(ServiceDown("Rally", "away")),
+            FakeRally.carry_out,
+            FakeRally.carry_out,
+        ]
+    ),
+)
+_fault = st.tuples(
+    st.sampled_from(["pipelines", "jobs", "junit_artifact"]),
+    st.sampled_from([ServiceDown("GitLab", "away"), Killed()]),
+)
+
+
+def _mark(spec: str) -> str:
+    return spec.lstrip("abcdexy_TC0123456789")
+
+
+class Machine(RuleBasedStateMachine):
+    """One project with its pipelines, three test cases at first, and a ledger that may get lost.
+
+    What Rally should hold is told from what happened, not by the planner: the worst verdict of a (pipeline, test case)'s
+    tests of newest attempts. Where a person took a test away from it, where Rally refused, or where a retried job no
+    longer has its tests, what was sent stays: such pairs are `settled_otherwise` until the ledger is lost.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing but the project and the test cases."""
+        super().__init__()
+        self.clock = Clock()
+        self.gitlab = FakeGitLab(self.clock)
+        self.project = self.gitlab.add_project()
+        self.rally = FakeRally(self.clock)
+        for formatted_id in CASES[:3]:
+            self.rally.add_case(formatted_id)
+        self.ledger = in_memory()
+        self.rows: dict[str, str] = {}
+        self.pipelines: list[Pipeline] = []
+        self.attempts: dict[PipelineId, dict[str, list[tuple[str, ...]]]] = defaultdict(lambda: defaultdict(list))
+        self.settled_otherwise: set[Pair] = set()
+        self.cut_short = 0
+
+    # --- GitLab ---
+
+    @initialize(batch_size=st.sampled_from([1, 2, 50]), reports=st.lists(_report, min_size=1, max_size=3))
+    def begins(self, batch_size: int, reports: list[list[str]]) -> None:
+        """One pipeline is there already."""
+        rally = building.rally_settings(batch_size=batch_size, max_concurrency=1)
+        self.settings = building.settings(rally, building.ResultsSettings(flaky="Inconclusive"))
+        self.pipeline_finishes(reports)
+
+    @rule(reports=st.lists(_report, min_size=1, max_size=3))
+    def pipeline_finishes(self, reports: list[list[str]]) -> None:
+        """A pipeline with a job for each report."""
+        pipeline = self.gitlab.add_pipeline(self.project)
+        self.pipelines.append(pipeline)
+        for place, specs in enumerate(reports):
+            self._job(pipeline, f"job {place}", specs)
+
+    @rule(which=_place, name=st.sampled_from(["job 0", "job 1", "played"]), specs=_report)
+    def job_is_retried_or_played(self, which: int, name: str, specs: list[str]) -> None:
+        """A further attempt of a job, or a further job."""
+        pipeline = self.pipelines[which % len(self.pipelines)]
+        if before := self.attempts[pipeline.id][name]:
+            gone = self._counted(before[-1]) - self._counted(specs)
+            self.settled_otherwise |= {(pipeline.id, formatted_id) for formatted_id in gone}
+        self._job(pipeline, name, specs)
+
+    @rule(which=_place, status=st.sampled_from(["running", "success"]))
+    def pipeline_changes(self, which: int, status: str) -> None:
+        """It runs again, or ends."""
+        self.gitlab.change(self.pipelines[which % len(self.pipelines)], status)
+
+    def _job(self, pipeline: Pipeline, name: str, specs: list[str]) -> Job:
+        self.attempts[pipeline.id][name].append(tuple(specs))
+        return self.gitlab.add_job(pipeline, name, *specs)
+
+    # --- people ---
+
+    @rule(name=st.sampled_from(NAMES), said=st.sampled_from(["TC1", "TC2", "TC9", "-", ""]))
+    def mapping_changes(self, name: str, said: str) -> None:
+        """A test is mapped, ignored, or its row taken out."""
+        before, ignored = set(self._targets(name)), self.rows.get(name) == "-"
+        if said:
+            self.rows[name] = said
+        else:
+            self.rows.pop(name, None)
+        if before or ignored:
+            touched = before | set(self._targets(name))
+            self.settled_otherwise |= {
+                (pipeline, formatted_id)
+                for pipeline, jobs in self.attempts.items()
+                for formatted_id in touched
+                if any(spec.rstrip("!?~") == name for tries in jobs.values() for specs in tries for spec in specs)
+            }
+
+    @rule(formatted_id=st.sampled_from(CASES))
+    def test_case_is_deleted(self, formatted_id: str) -> None:
+        """It goes to the recycle bin."""
+        self.rally.delete_case(formatted_id)
+
+    @rule(formatted_id=st.sampled_from(CASES))
+    def test_case_is_there(self, formatted_id: str) -> None:
+        """It comes back from the recycle bin, or is made."""
+        self.rally.restore_case(formatted_id)
+        if formatted_id not in self._there():
+            self.rally.add_case(formatted_id)
+
+    # --- passes ---
+
+    @rule(fates=st.lists(_fate, max_size=4), refused=st.sampled_from(["", "", "", "TC1", "TC2"]))
+    def pass_with_trouble_in_rally(self, fates: list[object], refused: str) -> None:
+        """Each request meets its fate; results of one test case may be refused."""
+        self.rally.refuses = lambda result: self._refuses(result, refused)
+        self.rally.steps.extend(fates)  # type: ignore[arg-type] # a union of strategies has no common type
+        self._pass()
+        self.rally.steps.clear()
+        self.rally.refuses = lambda _: ""
+
+    @rule(positions=st.sets(st.integers(0, 3), min_size=1))
+    def pass_with_a_conflict(self, positions: set[int]) -> None:
+        """Another writer is in the way once."""
+        self.rally.steps.append(says_no(positions, "Concurrency conflict", conflict=True))
+        self._pass()
+        self.rally.steps.clear()
+
+    @rule(fault=_fault)
+    def pass_with_trouble_in_gitlab(self, fault: tuple[str, BaseException]) -> None:
+        """GitLab goes away in the middle, or our process does."""
+        method, error = fault
+        self.gitlab.faults[method].append(error)
+        self._pass()
+        self.gitlab.faults.clear()
+
+    @precondition(lambda self: self.cut_short < 2)
+    @rule()
+    def pass_with_a_report_cut_short(self) -> None:
+        """That job is left to the next pass."""
+        self.cut_short += 1
+        self.gitlab.faults["junit_artifact"].append(Incomplete("cut short"))
+        self._pass()
+        self.gitlab.faults.clear()
+
+    @rule(gitlab=st.booleans())
+    def pass_without_a_service(self, gitlab: bool) -> None:  # noqa: FBT001 - drawn by name
+        """One of the two is down."""
+        self.gitlab.down, self.rally.down = gitlab, not gitlab
+        self._pass()
+        self.gitlab.down = self.rally.down = False
+
+    @rule(seconds=st.sampled_from([10, 200, 400]))
+    def time_passes(self, seconds: int) -> None:
+        """What was alive in Rally ends after a while."""
+        now = self.clock.advance(seconds)
+        self.rally.land(begun_before=now - (building.timedelta(seconds=STILL_ALIVE_S)))
+
+    @rule()
+    def ledger_is_lost(self) -> None:
+        """No process of the old one is alive; what Rally has is found again."""
+        self._rest()
+        self.ledger = in_memory()
+        self.settled_otherwise.clear()
+
+    @rule()
+    def all_is_quiet(self) -> None:
+        """One pass without trouble leaves nothing to do, and Rally holds what it should."""
+        for pipeline in self.pipelines:
+            self.gitlab.change(pipeline, "success")
+        self._rest()
+        planned = self._reconcile(dry_run=True).actions
+        before = len(self.rally.requests)
+        outcome = self._reconcile()
+        assert (outcome.exit_status, outcome.summary["left"]) == (0, 0), outcome
+        sent = {str(key) for keys in self.rally.requests[before:] for key in keys}
+        assert sent == {action["key"] for action in planned}
+        again = self._reconcile()
+        assert (again.summary["writes"], again.summary["pipelines_read"], again.summary["left"]) == (0, 0, 0)
+        self._compare()
+
+    def _pass(self) -> None:
+        with suppress(Killed, ReconcilerError):
+            self._reconcile()
+
+    def _reconcile(self, *, dry_run: bool = False) -> Outcome:
+        world = World(self.gitlab, self.rally, self.ledger, self.settings, threading.Event(), self.clock)
+        rows = [Row(place, f"shop.{name}", said) for place, (name, said) in enumerate(self.rows.items())]
+        return reconcile(world, rows, Order("once", dry_run=dry_run))
+
+    def _rest(self) -> None:
+        now = self.clock.advance(400)
+        self.rally.land(begun_before=now)
+
+    # --- what should be ---
+
+    def _targets(self, name: str) -> list[str]:
+        said = self.rows.get(name)
+        if said is not None:
+            return [] if said == "-" else [said]
+        return name.split("_")[1:]
+
+    def _counted(self, specs: tuple[str, ...] | list[str]) -> set[str]:
+        """Tell the test cases that these tests have a verdict for."""
+        return {i for spec in specs if "?" not in spec for i in self._targets(spec.rstrip("!?~"))}
+
+    def _there(self) -> set[FormattedID]:
+        return {case.formatted_id for case in self.rally.cases.values()}
+
+    def _refuses(self, result: TestCaseResult, refused: str) -> str:
+        if result.key.formatted_id != refused:
+            return ""
+        self.settled_otherwise.add((result.key.pipeline_id, refused))
+        return "Validation error: no"
+
+    def _wanted(self) -> dict[Pair, str]:
+        """Tell the verdict that each pair's newest revision should have."""
+        marks: dict[Pair, set[str]] = defaultdict(set)
+        for pipeline, jobs in self.attempts.items():
+            for spec in [spec for tries in jobs.values() if tries for spec in tries[-1]]:
+                for formatted_id in self._counted([spec]):
+                    marks[pipeline, formatted_id].add(_mark(spec))
+        return {pair: WORDS[min(found, key=WORST_FIRST.index)] for pair, found in marks.items()}
+
+    def _compare(self) -> None:
+        newest: dict[Pair, tuple[int, str]] = {}
+        for key, verdict in self.rally.results().items():
+            pair = key.pipeline_id, str(key.formatted_id)
+            newest[pair] = max(newest.get(pair, (0, "")), (key.revision, verdict))
+        there = self._there()
+        for pair, verdict in self._wanted().items():
+            if pair[1] in there and pair not in self.settled_otherwise:
+                assert newest[pair][1] == verdict, (pair, newest[pair], verdict)
+
+    @invariant()
+    def every_test_is_accounted_for(self) -> None:
+        """The quick counts are the true ones, and their sum is what was read."""
+        told, counted = views.tests(self.ledger.store), views.recount(self.ledger.store)
+        assert told["unaccounted"] == 0
+        assert {state: n for state, n in told.items() if n and state in views.STATES} == counted
+
+    @invariant()
+    def nothing_is_doubled(self) -> None:
+        """No key is in Rally twice."""
+        self.rally.results()
+
+    def teardown(self) -> None:
+        """End every story well."""
+        self.all_is_quiet()
+
+
+test_nothing_is_doubled_and_nothing_is_lost = Machine.TestCase
+test_nothing_is_doubled_and_nothing_is_lost.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize="MACHINE_EXAMPLES" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
