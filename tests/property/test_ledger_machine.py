@@ -6,14 +6,17 @@ import os
 import threading
 from collections import defaultdict
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from reconciler.config import ResultsSettings
 from reconciler.errors import BatchRefused, Incomplete, NotDone, ReconcilerError, ServiceDown, Unauthorized
-from reconciler.ledger import in_memory, views
+from reconciler.ledger import views
+from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
 from reconciler.reconcile import Order, World, reconcile
 from tests import building
@@ -67,9 +70,9 @@ def _mark(spec: str) -> str:
 class Machine(RuleBasedStateMachine):
     """One project with its pipelines, three test cases at first, and a ledger that may get lost.
 
-    What Rally should hold is told from what happened, not by the planner: the worst verdict of a (pipeline, test case)'s
-    tests of newest attempts. Where a person took a test away from it, where Rally refused, or where a retried job no
-    longer has its tests, what was sent stays: such pairs are `settled_otherwise` until the ledger is lost.
+    What Rally should hold is told from what happened, not by the planner: the worst verdict of the newest attempts'
+    tests of a (pipeline, test case). Where a person took a test away from it, where Rally refused, or where a retried
+    job no longer has its tests, what was sent stays: such pairs are `settled_otherwise` until the ledger is lost.
     """
 
     def __init__(self) -> None:
@@ -94,12 +97,12 @@ class Machine(RuleBasedStateMachine):
     def begins(self, batch_size: int, reports: list[list[str]]) -> None:
         """One pipeline is there already."""
         rally = building.rally_settings(batch_size=batch_size, max_concurrency=1)
-        self.settings = building.settings(rally, building.ResultsSettings(flaky="Inconclusive"))
+        self.settings = building.settings(rally, ResultsSettings(flaky="Inconclusive"))
         self.pipeline_finishes(reports)
 
     @rule(reports=st.lists(_report, min_size=1, max_size=3))
     def pipeline_finishes(self, reports: list[list[str]]) -> None:
-        """A pipeline with a job for each report."""
+        """Add a pipeline with a job for each report."""
         pipeline = self.gitlab.add_pipeline(self.project)
         self.pipelines.append(pipeline)
         for place, specs in enumerate(reports):
@@ -107,7 +110,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=_place, name=st.sampled_from(["job 0", "job 1", "played"]), specs=_report)
     def job_is_retried_or_played(self, which: int, name: str, specs: list[str]) -> None:
-        """A further attempt of a job, or a further job."""
+        """Run a job again, or play a further one."""
         pipeline = self.pipelines[which % len(self.pipelines)]
         if before := self.attempts[pipeline.id][name]:
             gone = self._counted(before[-1]) - self._counted(specs)
@@ -116,7 +119,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=_place, status=st.sampled_from(["running", "success"]))
     def pipeline_changes(self, which: int, status: str) -> None:
-        """It runs again, or ends."""
+        """Let a pipeline run again, or end."""
         self.gitlab.change(self.pipelines[which % len(self.pipelines)], status)
 
     def _job(self, pipeline: Pipeline, name: str, specs: list[str]) -> Job:
@@ -127,7 +130,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), said=st.sampled_from(["TC1", "TC2", "TC9", "-", ""]))
     def mapping_changes(self, name: str, said: str) -> None:
-        """A test is mapped, ignored, or its row taken out."""
+        """Map or ignore a test, or take its row out."""
         before, ignored = set(self._targets(name)), self.rows.get(name) == "-"
         if said:
             self.rows[name] = said
@@ -183,7 +186,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.cut_short < 2)
     @rule()
     def pass_with_a_report_cut_short(self) -> None:
-        """That job is left to the next pass."""
+        """Leave one job to the next pass."""
         self.cut_short += 1
         self.gitlab.faults["junit_artifact"].append(Incomplete("cut short"))
         self._pass()
@@ -198,14 +201,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([10, 200, 400]))
     def time_passes(self, seconds: int) -> None:
-        """What was alive in Rally ends after a while."""
+        """Let what was alive in Rally end after a while."""
         now = self.clock.advance(seconds)
-        self.rally.land(begun_before=now - (building.timedelta(seconds=STILL_ALIVE_S)))
+        self.rally.land(begun_before=now - timedelta(seconds=STILL_ALIVE_S))
 
     @rule()
     def ledger_is_lost(self) -> None:
         """No process of the old one is alive; what Rally has is found again."""
         self._rest()
+        self.ledger.store.close()
         self.ledger = in_memory()
         self.settled_otherwise.clear()
 
@@ -280,7 +284,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def every_test_is_accounted_for(self) -> None:
-        """The quick counts are the true ones, and their sum is what was read."""
+        """Hold the quick counts against the true ones, and their sum against what was read."""
         told, counted = views.tests(self.ledger.store), views.recount(self.ledger.store)
         assert told["unaccounted"] == 0
         assert {state: n for state, n in told.items() if n and state in views.STATES} == counted
@@ -292,7 +296,10 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End every story well."""
-        self.all_is_quiet()
+        try:
+            self.all_is_quiet()
+        finally:
+            self.ledger.store.close()
 
 
 test_nothing_is_doubled_and_nothing_is_lost = Machine.TestCase

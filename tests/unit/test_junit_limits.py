@@ -114,7 +114,7 @@ def test_markup_around_a_giant_text_is_intact() -> None:
     text = b"a > b \" ' &amp; <!-- <c> --><![CDATA[<d> ]] ]]>]<?pi ?> "
     before = b"<testcase name='1' file='>'/><testcase name=\"2\"><failure message='x > y'/><system-out>"
     after = b"</system-out><system-err>e</system-err></testcase><testcase name='3'/>"
-    runs = read(made(before, text, 20 * MB, after))
+    runs = read(made(before, text, 8 * MB, after))
     assert [(run.name, run.outcome.value, run.system_err) for run in runs] == [
         ("1", "passed", ""),
         ("2", "failed", "e"),

@@ -194,13 +194,25 @@ def test_a_429_stops_all_threads_of_the_service(connect: Callable[..., Client]) 
 
 
 def test_an_endless_429_ends_in_service_down(connect: Callable[..., Client], moment: Time) -> None:
-    """We ask ten times in all."""
-    client = connect()
+    """We ask ten times in all, and no longer than our patience lasts."""
+    client = connect(patience_s=1000)
     client.fail(too_many(60), times=None)
     with pytest.raises(ServiceDown, match="GitLab: HTTP 429"):
         client.get()
     assert len(client.server.log) == 10
     assert sum(moment.pauses) >= 9 * 60
+
+
+def test_a_429_that_asks_for_more_than_our_patience_is_left_to_the_next_pass(
+    connect: Callable[..., Client], moment: Time
+) -> None:
+    """A one-shot waits for less than a minute in all."""
+    client = connect(patience_s=25)
+    client.fail(too_many(3600), times=None)
+    with pytest.raises(ServiceDown, match="GitLab: HTTP 429"):
+        client.get()
+    assert len(client.server.log) == 1
+    assert moment.pauses == []
 
 
 def test_a_spent_budget_is_waited_out(connect: Callable[..., Client], moment: Time) -> None:
@@ -490,7 +502,7 @@ def test_requests_keep_the_rate(connect: Callable[..., Client], moment: Time) ->
 )
 def test_a_read_is_interrupted_within_a_second(connect: Callable[..., Client], action: Action) -> None:
     """Whether it waits for an answer or for its next try."""
-    client = connect(clock=Clock())
+    client = connect(patience_s=120, clock=Clock())
     client.get()
     client.fail(action, times=None)
     threading.Timer(0.2, client.stop.set).start()
