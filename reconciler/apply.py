@@ -194,8 +194,11 @@ class Push:
             if case is None:
                 logger.warning("A test case is gone from Rally", test_case=add.key.formatted_id)
                 self.ledger.test_cases.forget(add.key.formatted_id)
-        sent.gone.clear()
+        pipelines = {add.key.pipeline_id for _, add, _ in sent.gone}
         self.ledger.subjects.classify()
+        sent.gone.clear()
+        for pipeline in pipelines:
+            self.ledger.entries.restand(pipeline)  # a test of several test cases is held for the one that is gone
 
 
 def _test_line(test: Contribution, verdicts: Verdicts) -> notes.TestLine:

@@ -116,11 +116,10 @@ class Dispatcher:
         return not self._halted and flying < self._concurrency and time.monotonic() >= self._not_before
 
     def _pause(self) -> bool:
-        """Wait until something may be sent again; False when there is nothing to wait for."""
-        delay = self._not_before - time.monotonic()
-        if self._halted or delay <= 0:
+        """Wait until something may be sent again; False when nothing will be."""
+        if self._halted:
             return False
-        self._stop.wait(delay)
+        self._stop.wait(max(0.0, self._not_before - time.monotonic()))
         return True
 
     def _write_down(
@@ -149,7 +148,8 @@ class Dispatcher:
 
     def _create(self, letters: Sequence[_Letter]) -> list[ObjectID | Rejected]:
         """Make the request; runs in a worker thread and touches neither the ledger nor this object's state."""
-        if self._batch_size == 1:
+        # Other answers may have shrunk the batch size since this was written down.
+        if self._batch_size == 1 and len(letters) == 1:
             return [self._rally.add_result(letters[0].result)]
         return self._rally.add_results([letter.result for letter in letters])
 
@@ -195,7 +195,8 @@ class Dispatcher:
         waiting.give_back(letter.add for letter in letters)
 
     def _turn_away(self, error: NotDone) -> None:
-        self._turned_away += 1
+        if time.monotonic() >= self._not_before:  # else it was on its way already when another was turned away
+            self._turned_away += 1
         pause_s = error.retry_after_s if error.retry_after_s is not None else 0.2 * 2**self._turned_away
         self._paused_s += pause_s
         if self._turned_away >= TURNED_AWAY or self._paused_s > PATIENCE_S:

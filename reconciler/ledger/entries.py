@@ -289,10 +289,11 @@ def _element(row: Sequence[object]) -> Element:
     )
 
 
+# CROSS JOIN is SQLite's way to fix the order of a join: without it a query on one pipeline walks through all of history.
 _ELEMENTS = """
 SELECT g.formatted_id, g.object_id, t.test_id, t.job_id, j.finished_at, t.outcome, t.flaky, t.duration_s, t.was
-FROM tests t JOIN jobs j USING (job_id) JOIN targets g ON g.subject_id = t.subject_id
-WHERE t.pipeline_id = ? AND t.state IN ('pending', 'sent', 'merged', 'refused', 'held') AND g.object_id IS NOT NULL
+FROM jobs j CROSS JOIN tests t USING (job_id) CROSS JOIN targets g ON g.subject_id = t.subject_id
+WHERE j.pipeline_id = ? AND j.superseded = 0 AND t.state IN ('pending', 'sent', 'merged', 'refused', 'held') AND g.object_id IS NOT NULL
 AND g.formatted_id IN (
     SELECT formatted_id FROM tests JOIN targets USING (subject_id) WHERE pipeline_id = ? AND state = 'pending')
 ORDER BY t.test_id
@@ -307,19 +308,19 @@ WHERE t.test_id IN
 # A test counts for the test cases that it is mapped to now, or, when that is none, for those it was sent for; of each,
 # the newest revision that it took part in says how it stands, and the least settled of these is the test's state.
 _COUNTS = """
-FROM contributions c JOIN entries e USING (entry_id) WHERE c.test_id = t.test_id
-AND NOT EXISTS (SELECT 1 FROM contributions c2 JOIN entries e2 USING (entry_id) WHERE c2.test_id = t.test_id
+FROM contributions c CROSS JOIN entries e USING (entry_id) WHERE c.test_id = t.test_id
+AND NOT EXISTS (SELECT 1 FROM contributions c2 CROSS JOIN entries e2 USING (entry_id) WHERE c2.test_id = t.test_id
     AND e2.formatted_id = e.formatted_id AND e2.revision > e.revision)
 AND (e.formatted_id IN (SELECT formatted_id FROM targets WHERE subject_id = t.subject_id)
     OR NOT EXISTS (SELECT 1 FROM targets WHERE subject_id = t.subject_id))
 """
 _STANDING = f"""CASE
 WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM contributions c JOIN entries e USING (entry_id)
+    SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
     WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id)) THEN 'pending'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'intended') THEN 'pending'
 WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NULL AND NOT EXISTS (
-    SELECT 1 FROM contributions c JOIN entries e USING (entry_id)
+    SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
     WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id AND e.state = 'done')) THEN 'held'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'refused') THEN 'refused'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done' AND c.decided) THEN 'sent'

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.model import Job, TestRun
 
 MESSAGE_CHARS = 2_000
-SUBJECTS_REMEMBERED = 100_000
+SUBJECTS_REMEMBERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +161,6 @@ class Observations:
     @contextmanager
     def reading(self, job: Job, now: datetime) -> Iterator[JobReading]:
         """Write down what one job's reports say, all or nothing; see `JobReading`."""
-        if len(self._subjects) > SUBJECTS_REMEMBERED:
-            self._subjects.clear()
         try:
             with self._store.transaction():
                 # What was wrong at an earlier try is told again if it still is.
@@ -251,6 +249,8 @@ class JobReading:
                 subject = self._store.rows(
                     "INSERT INTO subjects (key, name, ids) VALUES (?, ?, ?) RETURNING subject_id", identity
                 )[0][0]
+            if len(self._subjects) >= SUBJECTS_REMEMBERED:
+                self._subjects.clear()
             self._subjects[identity] = subject
         return subject
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from reconciler.mapping import Mapping
 
 _FINGERPRINT = "mapping"
-_SUBJECT = "subject_id, key, name, ids, mapping, rule"
+_SUBJECTS = "SELECT subject_id, key, name, ids, mapping, rule FROM subjects"
+_SOME = "ORDER BY subject_id LIMIT 5000"  # so that memory does not grow with the number of tests
 
 
 class Subjects:
@@ -32,8 +33,11 @@ class Subjects:
         with self._store.transaction():
             applied = self._store.value("SELECT value FROM cursors WHERE name = ?", [_FINGERPRINT])
             which = "mapping = 'new'" if applied == mapping.fingerprint else "TRUE"
-            for subject in self._store.rows(f"SELECT {_SUBJECT} FROM subjects WHERE {which}"):
-                self._decide(mapping, subject)
+            last = 0
+            while some := self._store.rows(f"{_SUBJECTS} WHERE {which} AND subject_id > ? {_SOME}", [last]):
+                for subject in some:
+                    self._decide(mapping, subject)
+                last = some[-1][0]
             self._store.run(
                 "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 [_FINGERPRINT, mapping.fingerprint],
