@@ -79,6 +79,11 @@ class _Collector:
             yield from self._wanted(self._resolve("project", name), seen, str(name))
         for name in self.settings.gitlab.groups:
             yield from self._wanted(self._resolve("group", name), seen, "")
+        if self.scope.projects and not seen and not self.done.failed:
+            self.done.failed.append(
+                f"{SERVICE}: --project {', '.join(self.scope.projects)} is none of the projects that gitlab.projects"
+                " and gitlab.groups name: add it there, or correct it"
+            )
 
     def _wanted(self, projects: list[Project], seen: set[int], name: str) -> Iterator[Project]:
         for project in projects:

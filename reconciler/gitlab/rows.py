@@ -81,6 +81,19 @@ def jobs(rows: Iterable[Row], project_id: ProjectId, pipeline_id: PipelineId) ->
             logger.warning("GitLab listed a job that cannot be read", pipeline=pipeline_id, reason=repr(error))
 
 
+def _artifacts(row: Row) -> tuple[ArtifactListing, ...]:
+    """Read `artifacts[]`, and the archive from `artifacts_file` where only that tells of it (doc/api/jobs.md)."""
+    listed = [_artifact(one, _text(one.get("file_type"))) for one in row.get("artifacts") or ()]
+    alone = row.get("artifacts_file")
+    if alone and all(artifact.file_type != "archive" for artifact in listed):
+        listed.append(_artifact(alone, "archive"))
+    return tuple(listed)
+
+
+def _artifact(one: Row, file_type: str) -> ArtifactListing:
+    return ArtifactListing(file_type, _whole(one.get("size")), _text(one.get("filename")))
+
+
 def _job(row: Row, project_id: ProjectId, pipeline_id: PipelineId) -> Job:
     return Job(
         id=JobId(int(row["id"])),
@@ -91,10 +104,7 @@ def _job(row: Row, project_id: ProjectId, pipeline_id: PipelineId) -> Job:
         status=_text(row.get("status")),
         web_url=_text(row.get("web_url")),
         finished_at=time(row.get("finished_at")),
-        artifacts=tuple(
-            ArtifactListing(_text(one.get("file_type")), _whole(one.get("size")), _text(one.get("filename")))
-            for one in row.get("artifacts") or ()
-        ),
+        artifacts=_artifacts(row),
         artifacts_expire_at=time(row.get("artifacts_expire_at")),
     )
 

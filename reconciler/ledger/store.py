@@ -111,12 +111,15 @@ def open_for_writing(path: Path) -> Store:
 def open_for_reading(path: Path) -> Store:
     """Open the ledger read-only, for `status` and `review` beside a running writer; an empty one when there is no file.
 
+    All that is read until it is closed is of one moment: keep it open shortly, it pins the write-ahead log.
+
     Raises:
         LedgerUnusable: the file cannot be opened, is damaged, or has a newer or older schema.
     """
     if not path.exists():
         return in_memory()
     with _opened(path, "ro") as store:
+        store.db.execute("BEGIN")
         _refuse_newer(store)
         if migrations.pending(store.db):
             raise LedgerUnusable(f"{path} is of an older schema: one run of `reconciler --once` brings it up to date")

@@ -327,3 +327,21 @@ def test_backfill_pages_by_value_through_many_pipelines(company: Company) -> Non
     ran = company.run("--json", "--backfill", "--since", ago(days=10).isoformat())
 
     assert ran.json["pipelines_read"] == 130
+
+
+def test_backfill_of_one_project_leaves_the_others_alone(company: Company) -> None:
+    """By path or by id; a project that the config does not name is said, and status 1."""
+    other = company.gitlab.store.add_project("qa/other")
+    company.configure(rally={"settle_after_seconds": 0}, gitlab={"projects": ["qa/web-shop", other.id]})
+    old = {"created_at": ago(days=9), "updated_at": ago(days=9)}
+    here = company.pipeline({"u": junit("a_TC1")}, **old)
+    company.project = other
+    there = company.pipeline({"u": junit("a_TC1")}, **old)
+    words = ("--json", "--backfill", "--since", ago(days=30).date().isoformat(), "--project")
+
+    assert company.run(*words, "qa/web-shop").json["pipelines_read"] == 1
+    assert list(company.results()) == [f"{here.project.id}/{here.id}/TC1/1"]
+    assert company.run(*words, str(other.id)).json["pipelines_read"] == 1
+    assert company.verdicts(there) == {"TC1/1": "Pass"}
+    ran = company.run(*words, "qa/nowhere")
+    assert (ran.status, "qa/nowhere" in ran.err) == (1, True)
