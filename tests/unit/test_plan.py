@@ -60,7 +60,9 @@ def told(action: Action | None) -> str:
             return f"absorb {tests} into {entry_id - 50}{' as its evidence' if decides else ''}"
 
 
-HELD, IGNORED, REMAPPED = {"was": "held"}, {"was": "ignored"}, {"was": "remapped"}
+HELD: dict[str, Any] = {"was": "held"}
+IGNORED: dict[str, Any] = {"was": "ignored"}
+REMAPPED: dict[str, Any] = {"was": "remapped"}
 OLD = element(1)
 
 
@@ -206,7 +208,7 @@ def test_tests_stand_worst_first_and_in_the_order_of_reading() -> None:
 def test_verdicts_are_ranked_error_fail_blocked_inconclusive_pass() -> None:
     """As DESIGN names them, worst first."""
     words = ["Error", "Fail", "Blocked", "Inconclusive", "Pass"]
-    assert sorted(reversed(words), key=badness) == words
+    assert sorted(frozenset(words), key=badness) == words
     assert [str(verdict) for verdict in Verdict] == words
 
 

@@ -1,0 +1,141 @@
+"""One writer per ledger: the second is told who holds it, and a dead holder holds nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler.errors import EXIT_TRY_AGAIN, LedgerBusy
+from reconciler.ledger.ledger import open_ledger
+from reconciler.ledger.lock import writer_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from reconciler.ledger.lock import writer_lock
+with writer_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def _holder(ledger: Path) -> Iterator[subprocess.Popen[str]]:
+    """Let another process hold the lock."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(ledger)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """Name a ledger that is not there yet."""
+    return tmp_path / "ledger.db"
+
+
+def test_a_second_process_is_refused_within_five_seconds_and_told_who_holds_it(ledger: Path) -> None:
+    """Pid, host and since when, in one line; the exit status means: try again. No ledger is made meanwhile."""
+    with _holder(ledger) as process:
+        begun = time.monotonic()
+        with pytest.raises(LedgerBusy) as error:
+            open_ledger(ledger, skips_count=False).__enter__()
+        assert time.monotonic() - begun < 5
+        assert f"pid {process.pid} on {socket.gethostname()} since 20" in str(error.value)
+        assert "\n" not in str(error.value)
+        assert error.value.exit_status == EXIT_TRY_AGAIN == 75
+    assert not ledger.exists()
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(ledger: Path) -> None:
+    """The kernel lets go of it; what the dead one wrote into the file is in nobody's way."""
+    with _holder(ledger) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        told = json.loads(ledger.with_name("ledger.db.lock").read_text())
+        assert told["pid"] == process.pid
+        with writer_lock(ledger, patience_s=0.0):
+            told = json.loads(ledger.with_name("ledger.db.lock").read_text())
+    assert told["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("leftover", [b"", b"\xff\xfe\x00", b"[1]", b'{"pid": 1}', b'{"pid": 1, "host": "x" ' * 1000])
+def test_what_stands_in_the_lock_file_does_not_matter(ledger: Path, leftover: bytes) -> None:
+    """It is taken over from any content, shorter or longer than ours, and is then ours alone."""
+    lock = ledger.with_name("ledger.db.lock")
+    lock.write_bytes(leftover)
+    with writer_lock(ledger):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+        lock.write_bytes(leftover)  # a held lock whose content says nothing of its holder
+        with pytest.raises(LedgerBusy, match=r"in use by (another process|pid )"), writer_lock(ledger, patience_s=0.0):
+            pass
+
+
+def test_a_second_thread_is_refused_like_a_second_process(ledger: Path) -> None:
+    """Each opens the file for itself, so the kernel tells them apart."""
+    said: list[str] = []
+
+    def second() -> None:
+        try:
+            with writer_lock(ledger, patience_s=0.0):
+                said.append("held")
+        except LedgerBusy as error:
+            said.append(str(error))
+
+    with writer_lock(ledger):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert len(said) == 1
+    assert f"pid {os.getpid()} on " in said[0]
+    second()
+    assert said[1:] == ["held"]
+
+
+def test_a_short_wait_is_waited_out(ledger: Path) -> None:
+    """A holder that is just ending is no reason to give up."""
+    let_go = threading.Event()
+    held = threading.Event()
+
+    def hold() -> None:
+        with writer_lock(ledger):
+            held.set()
+            let_go.wait(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(5)
+    with writer_lock(ledger, patience_s=5.0):
+        pass
+    thread.join()
+
+
+def test_the_lock_is_let_go_when_what_was_done_under_it_fails(ledger: Path) -> None:
+    """However the block ends."""
+    with pytest.raises(ZeroDivisionError), writer_lock(ledger):
+        _ = 1 // 0
+    with writer_lock(ledger, patience_s=0.0):
+        pass
+
+
+def test_two_ledgers_in_one_folder_are_locked_apart(ledger: Path) -> None:
+    """The lock is named after the ledger."""
+    with writer_lock(ledger), writer_lock(ledger.with_name("other.db"), patience_s=0.0):
+        pass
