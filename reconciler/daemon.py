@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -32,15 +33,16 @@ def run(world: World, rows: Callable[[], Sequence[Row]]) -> int:
         # Without these a pass that starts more than a second late is dropped (APScheduler's default grace).
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
+    passes = _Passes(world, rows)
     polls = {"gitlab": world.settings.gitlab.poll_seconds, "rally": world.settings.rally.poll_seconds}
     for name, seconds in polls.items():
         order = Order(
             name, collects=name == "gitlab", refresh_after=timedelta(seconds=world.settings.rally.poll_seconds)
         )
         scheduler.add_job(
-            _pass,
+            passes,
             "interval",
-            [world, rows, order],
+            [order],
             seconds=seconds,
             jitter=min(5, seconds // 10) or None,
             next_run_time=datetime.now(UTC),
@@ -63,19 +65,34 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def _pass(world: World, rows: Callable[[], Sequence[Row]], order: Order) -> None:
-    if world.stop.is_set():
-        return
-    try:
-        _report(reconcile(world, rows(), order))
-    except Stopped:
-        return
-    except Exception as error:  # noqa: BLE001 - one failed pass must not end the daemon; the next one starts afresh
-        logger.opt(exception=True).error("Pass failed", error=str(error))
+@dataclass(slots=True)
+class _Passes:
+    """Runs passes, and says what is wrong when that changes: an outage of days is two lines, not thousands."""
 
+    world: World
+    rows: Callable[[], Sequence[Row]]
+    _said: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By kind of pass: they do not use the same services."""
 
-def _report(outcome: Outcome) -> None:
-    for text in outcome.failed:
-        logger.error("A person must look", trouble=text)
-    for text in outcome.down:
-        logger.warning("Left to the next pass", trouble=text)
+    def __call__(self, order: Order) -> None:
+        """Make one pass."""
+        if self.world.stop.is_set():
+            return
+        try:
+            self._report(order.kind, reconcile(self.world, self.rows(), order))
+        except Stopped:
+            return
+        except Exception as error:  # noqa: BLE001 - one failed pass must not end the daemon; the next one starts afresh
+            logger.opt(exception=True).error("Pass failed", error=str(error))
+
+    def _report(self, kind: str, outcome: Outcome) -> None:
+        said, troubles = self._said.get(kind, frozenset()), frozenset(outcome.failed + outcome.down)
+        for text in outcome.failed:
+            if text not in said:
+                logger.error("A person must look", trouble=text)
+        for text in outcome.down:
+            if text not in said:
+                logger.warning("Left to the next pass", trouble=text)
+        if said and not troubles:
+            logger.info("All is well again", poll=kind)
+        self._said[kind] = troubles
