@@ -103,7 +103,7 @@ def _one_shot(config_path: Path, options: dict[str, Any]) -> int:
     else:
         click.echo(show.outcome(done.summary, whole=not (done.down or done.failed)))
     for text in (*done.failed, *done.down):
-        click.echo(text, err=True)
+        click.echo(show.clean(text), err=True)
     return _dry_status(done) if order.dry_run else done.exit_status
 
 
@@ -167,7 +167,7 @@ def _daemon(config_path: Path) -> int:
     from reconciler import daemon
 
     settings, _ = _configured(config_path)
-    with _world(settings, patience_s=float(settings.gitlab.poll_seconds)) as world:
+    with _world(settings, patience_s=max(10.0, float(settings.gitlab.poll_seconds))) as world:
         return daemon.run(world, _mapping_reader(settings))
 
 
@@ -369,6 +369,8 @@ def main() -> NoReturn:
         click.echo(f"Stopped: {stopped}", err=True)
         sys.exit(EXIT_TRY_AGAIN)
     except ReconcilerError as error:
-        click.echo(str(error), err=True)
+        from reconciler.show import clean
+
+        click.echo("\n".join(map(clean, str(error).split("\n"))), err=True)
         sys.exit(error.exit_status)
     sys.exit(EXIT_DONE)

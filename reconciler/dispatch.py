@@ -74,6 +74,8 @@ class Dispatcher:
         self._concurrency = limits.max_concurrency
         self._stop = stop
         self._conflicts: Counter[Key] = Counter()
+        self._stuck: set[ObjectID] = set()
+        """Test cases whose oldest result waits for the next pass: the later ones must not overtake it."""
         self._turned_away = 0
         self._paused_s = 0.0
         self._not_before = 0.0
@@ -161,7 +163,8 @@ class Dispatcher:
             answers = future.result()
         except NoAnswer as error:
             # Their test cases stay busy: the request may still be alive in Rally.
-            self._batch_size = max(1, self._batch_size // 2)
+            if len(letters) <= self._batch_size:  # else it was on its way already when another shrank the batches
+                self._batch_size = max(1, self._batch_size // 2)
             self.sent.down.append(str(error))
             logger.warning("Rally gave no answer: asked about later", results=len(letters), detail=str(error))
             return
@@ -170,7 +173,7 @@ class Dispatcher:
         else:
             self._turned_away, self._paused_s = 0, 0.0
             self._judge(waiting, letters, answers, now)
-        waiting.release(letter.add.test_case for letter in letters)
+        waiting.release({letter.add.test_case for letter in letters} - self._stuck)
 
     def _not_carried_out(self, waiting: Waiting, letters: list[_Letter], error: Exception, now: datetime) -> None:
         """React to a request of which nothing was done."""
@@ -179,7 +182,7 @@ class Dispatcher:
                 self._refuse([(letters[0], str(error))], now)
                 return
             case NotDone(too_large=True):
-                self._batch_size = max(1, self._batch_size // 2)
+                self._batch_size = min(self._batch_size, len(letters) // 2)
             case NotDone():
                 self._turn_away(error)
             case BatchRefused():
@@ -195,10 +198,10 @@ class Dispatcher:
         waiting.give_back(letter.add for letter in letters)
 
     def _turn_away(self, error: NotDone) -> None:
-        if time.monotonic() >= self._not_before:  # else it was on its way already when another was turned away
-            self._turned_away += 1
+        again = time.monotonic() >= self._not_before  # else it was on its way already when another was turned away
+        self._turned_away += again
         pause_s = error.retry_after_s if error.retry_after_s is not None else 0.2 * 2**self._turned_away
-        self._paused_s += pause_s
+        self._paused_s += pause_s * again
         if self._turned_away >= TURNED_AWAY or self._paused_s > PATIENCE_S:
             self._halt(self.sent.down, str(error))
         self._back_off(pause_s)
@@ -234,8 +237,9 @@ class Dispatcher:
             return
         self._entries.withdraw([letter.entry_id for letter in letters], "Concurrency conflict", now)
         self._conflicts.update(letter.add.key for letter in letters)
-        again = [letter.add for letter in letters if self._conflicts[letter.add.key] < CONFLICTS]
-        waiting.give_back(again)
+        stuck = {letter.add.test_case for letter in letters if self._conflicts[letter.add.key] >= CONFLICTS}
+        self._stuck |= stuck
+        waiting.give_back(letter.add for letter in letters if letter.add.test_case not in stuck)
         self._concurrency = max(1, self._concurrency // 2)
         self._back_off(0.1 * 2 ** max(self._conflicts[letter.add.key] for letter in letters))
 

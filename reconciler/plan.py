@@ -36,11 +36,6 @@ class Verdicts:
             case Outcome.PASSED:
                 return self.flaky if flaky else Verdict.PASS
 
-    def wanted(self) -> frozenset[str]:
-        """List every verdict word that may be sent."""
-        words = {Verdict.ERROR.value, Verdict.FAIL.value, Verdict.PASS.value, self.flaky}
-        return frozenset(words if self.skipped == IGNORE else words | {self.skipped})
-
 
 def badness(verdict: str) -> int:
     """Rank verdicts, worst first: Error, Fail, Blocked, Inconclusive, a workspace's own words, Pass."""

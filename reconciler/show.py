@@ -98,8 +98,14 @@ def quoted(text: str) -> str:
     """Quote an argument for a POSIX shell; one with control characters in the form `$'…'`, which bash and zsh know."""
     if text.isprintable():
         return "'" + text.replace("'", "'\\''") + "'"
-    spelled = (repr(c)[1:-1] if not c.isprintable() else {"'": "\\'", "\\": "\\\\"}.get(c, c) for c in text)
-    return "$'" + "".join(spelled) + "'"
+    return "$'" + "".join(map(_spelled, text)) + "'"
+
+
+def _spelled(c: str) -> str:
+    """Write one character as it stands inside `$'…'`; byte by byte, as code points mean something in UTF-8 only."""
+    if c.isprintable():
+        return {"'": "\\'", "\\": "\\\\"}.get(c, c)
+    return repr(c)[1:-1] if c.isascii() else "".join(f"\\x{byte:02x}" for byte in c.encode())
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def writer_lock(ledger: Path, *, patience_s: float = PATIENCE_S) -> Iterator[Non
 
     Raises:
         LedgerBusy: another process still holds it after `patience_s`; the text says who.
-        LedgerUnusable: the lock file cannot be written.
+        LedgerUnusable: the lock file cannot be opened, or its folder knows no locks.
     """
     path = ledger.with_name(ledger.name + ".lock")
     try:
@@ -38,8 +38,9 @@ def writer_lock(ledger: Path, *, patience_s: float = PATIENCE_S) -> Iterator[Non
         ) from error
     try:
         _acquire(descriptor, path, time.monotonic() + patience_s)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(_myself()).encode(), 0)
+        with suppress(OSError):  # a full disk is for SQLite to tell: the lock is held without a note, too
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(_myself()).encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -53,6 +54,10 @@ def _acquire(descriptor: int, path: Path, deadline: float) -> None:
             if time.monotonic() >= deadline:
                 raise LedgerBusy(f"the ledger is in use by {_holder(descriptor)} ({path})") from None
             time.sleep(0.1)
+        except OSError as error:
+            raise LedgerUnusable(
+                f"cannot lock the ledger: {path}: {error.strerror}: set ledger.path to a folder on a local disk"
+            ) from error
         else:
             return
 

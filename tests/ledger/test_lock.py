@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.errors import EXIT_TRY_AGAIN, LedgerBusy
+from reconciler.errors import EXIT_TRY_AGAIN, LedgerBusy, LedgerUnusable
 from reconciler.ledger.ledger import open_ledger
 from reconciler.ledger.lock import writer_lock
 
@@ -139,3 +141,36 @@ def test_two_ledgers_in_one_folder_are_locked_apart(ledger: Path) -> None:
     """The lock is named after the ledger."""
     with writer_lock(ledger), writer_lock(ledger.with_name("other.db"), patience_s=0.0):
         pass
+
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from reconciler.errors import LedgerBusy
+from reconciler.ledger.lock import writer_lock
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+with writer_lock(Path(sys.argv[1])):
+    try:
+        writer_lock(Path(sys.argv[1]), patience_s=0.0).__enter__()
+    except LedgerBusy as error:
+        print(error)
+"""
+
+
+def test_a_disk_without_room_for_the_holders_name_is_locked_all_the_same(ledger: Path) -> None:
+    """That the disk is full is said by whoever writes the ledger, with advice."""
+    run = subprocess.run([sys.executable, "-c", NO_ROOM, str(ledger)], capture_output=True, text=True, check=True)
+    assert run.stdout == f"the ledger is in use by another process ({ledger}.lock)\n"
+
+
+def test_a_folder_without_locks_is_refused_with_advice(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems have none."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(
+        LedgerUnusable, match=r"cannot lock the ledger: .*: set ledger.path to a folder on a local disk"
+    ):
+        writer_lock(ledger).__enter__()
