@@ -226,7 +226,7 @@ TWO: Counts = (2, 1, 1, 0, 0)
 LE, BE, BOM = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF8
 trap("utf16le-bom.xml", LE + declared("UTF-16").encode("utf-16-le"), "UTF-16LE with BOM, declared", "counts", TWO)
 trap("utf16le-bom-declared-utf8.xml", LE + declared("UTF-8").encode("utf-16-le"), "UTF-16LE with BOM, declared UTF-8 (PowerShell `>`)", "the BOM wins; counts", TWO)
-trap("utf16le-bom-bad-name.xml", LE + declared("UTF-16 LE").encode("utf-16-le"), "UTF-16LE with BOM, declared \"UTF-16 LE\"", "the BOM wins; counts", TWO)
+trap("utf16le-bom-bad-name.xml", LE + declared("UTF-16 LE").encode("utf-16-le"), "UTF-16LE with BOM, declared \"UTF-16 LE\"", "problem: XML allows no blank in the name of an encoding", None)
 trap("utf16be-bom.xml", BE + declared("UTF-16").encode("utf-16-be"), "UTF-16BE with BOM", "counts", TWO)
 trap("utf16le-no-bom.xml", declared("UTF-16LE").encode("utf-16-le"), "UTF-16LE without BOM, declared", "counts", TWO)
 trap("iso-8859-1.xml", declared("ISO-8859-1", LATIN).encode("latin-1"), "ISO-8859-1, declared", "counts; `Grüße` is right", TWO)
