@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import struct
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -31,6 +32,11 @@ _LONGER_EXTRA_BYTES = 512
 """How much more a member's own header may hold than the directory says of it (times and owners, by Info-ZIP)."""
 _DIRECTORY_BYTES = 32 * 1024 * 1024
 _DIRECTORY_ENTRY = b"PK\x01\x02"
+_ENTRY_BYTES = 46
+_ZIP64_VERSION = 45
+_UTF8 = 0x800
+_ZIP64, _UNICODE_PATH, _UNKNOWN = 0x0001, 0x7075, 0xFFFF
+"""Kinds of extra fields (PKWARE's APPNOTE 4.5 and 4.6.9)."""
 _WASTE = 200
 """Up to one in so many of the archive's bytes may be fetched for nothing, to save requests."""
 
@@ -134,6 +140,7 @@ class RemoteArchive:
             raise
         except Exception as error:  # what zipfile raises over a hostile directory is of no fixed kind
             raise BadArchive("corrupt", f"its directory cannot be read: {_said(error)}") from error
+        self._file.is_opening = False
         self._infos = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
         self.members = tuple(Member(info.filename, info.file_size) for info in self._infos.values())
         """The files in it, without folders; of several with one path the last, as every unzip leaves it."""
@@ -228,6 +235,8 @@ class _Sparse(io.RawIOBase):
         self._piece, self._piece_start = b"", 0
         self._runs: list[tuple[int, int]] = []
         self._at = 0
+        self.is_opening = True
+        """Whether what begins like a directory is one."""
 
     def plan(self, runs: list[tuple[int, int]]) -> None:
         """Fetch these stretches each as one from now on, or in as few pieces as `PIECE_BYTES` allows."""
@@ -270,7 +279,7 @@ class _Sparse(io.RawIOBase):
         data = b"".join(parts)
         if len(data) > TAIL_BYTES and data.count(_DIRECTORY_ENTRY) > self._most_members:
             raise BadArchive("too-large", f"it has more than {self._most_members:,} members")
-        return data
+        return _mended(data) if data.startswith(_DIRECTORY_ENTRY) and self.is_opening else data
 
     def _some(self, start: int, stop: int) -> bytes:
         if start >= self._tail_start:
@@ -287,6 +296,45 @@ class _Sparse(io.RawIOBase):
         if following and start < self._runs[following - 1][1]:
             stop = max(stop, self._runs[following - 1][1])
         return min(stop, start + PIECE_BYTES, self._tail_start)
+
+
+def _mended(directory: bytes) -> bytes:
+    """Change what would make zipfile refuse the directory for one entry's sake; that member is then bad by itself.
+
+    A newer version of the format than zipfile knows, a name that is not the UTF-8 that it is said to be, and extra
+    fields that do not hold what they must (CPython's Lib/zipfile, `_RealGetContents` and `_decodeExtra`).
+    """
+    data, at = bytearray(directory), 0
+    while data.startswith(_DIRECTORY_ENTRY, at) and at + _ENTRY_BYTES <= len(data):
+        data[at + 6] = min(data[at + 6], _ZIP64_VERSION)
+        flags, sizes = struct.unpack_from("<H", data, at + 8)[0], struct.unpack_from("<II", data, at + 20)
+        name, extra, comment = struct.unpack_from("<HHH", data, at + 28)
+        start = at + _ENTRY_BYTES
+        if flags & _UTF8 and not _is_utf8(bytes(data[start : start + name])):
+            struct.pack_into("<H", data, at + 8, flags & ~_UTF8)
+        wide = [*sizes, *struct.unpack_from("<I", data, at + 42)].count(0xFFFFFFFF)
+        _mend_extra(data, start + name, min(start + name + extra, len(data)), zip64_bytes=8 * wide)
+        at = start + name + extra + comment
+    return bytes(data)
+
+
+def _mend_extra(data: bytearray, at: int, stop: int, *, zip64_bytes: int) -> None:
+    """Turn extra fields that zipfile stumbles over into such as nobody knows."""
+    while at + 4 <= stop:
+        kind, length = struct.unpack_from("<HH", data, at)
+        fitting = min(length, stop - at - 4)
+        too_short = kind == _ZIP64 and length < zip64_bytes
+        if fitting != length or too_short or kind == _UNICODE_PATH:
+            struct.pack_into("<HH", data, at, _UNKNOWN, fitting)
+        at += 4 + fitting
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Content(io.RawIOBase):

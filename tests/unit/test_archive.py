@@ -205,6 +205,46 @@ def test_damaged_bytes_are_found_out() -> None:
     assert read_all(RemoteArchive(Source(data))) == {"a.xml": XML, "bad.xml": "corrupt", "c.xml": XML}
 
 
+def with_extra(extra: bytes, size: int | None = None) -> bytes:
+    """Pack three members, the second with this extra field in the directory, perhaps with another size there."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        made.writestr("a.xml", XML)
+        info = zipfile.ZipInfo("bad.xml")
+        info.extra = b"\xee\xee" + struct.pack("<H", len(extra) - 4) + bytes(len(extra) - 4)
+        made.writestr(info, XML)
+        made.writestr("c.xml", XML)
+    data = buffer.getvalue()
+    at = directory_entry(data, "bad.xml") + 46 + len("bad.xml")
+    data = data[:at] + extra + data[at + len(extra) :]
+    return data if size is None else altered(data, "bad.xml", FIELDS["size"], size)
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "found"),
+    [
+        (with_extra(b"\xee\xee\xff\x00abcd"), "bad.xml", XML),
+        (with_extra(struct.pack("<HHI", 1, 4, 7), 0xFFFFFFFF), "bad.xml", "too-large"),
+        (with_extra(struct.pack("<HHBIB", 0x7075, 6, 1, 0, 0xFF)), "bad.xml", XML),
+        (with_extra(struct.pack("<HH", 0x7075, 0)), "bad.xml", XML),
+        (altered(with_extra(bytes(4)), "bad.xml", 6, 99, "<B"), "bad.xml", XML),
+        (with_extra(bytes(4)).replace(b"bad.xml", b"b\xffd.xml"), "b\xa0d.xml", XML),
+    ],
+    ids=["extra too long", "zip64 too short", "unicode path", "unicode path empty", "version 9.9", "cp437"],
+)
+def test_an_entry_that_zipfile_stumbles_over_does_not_spoil_the_directory(
+    data: bytes, path: str, found: bytes | str
+) -> None:
+    """It is read all the same, or bad by itself."""
+    assert read_all(RemoteArchive(Source(data))) == {"a.xml": XML, path: found, "c.xml": XML}
+
+
+def test_a_name_that_is_not_the_utf8_it_is_said_to_be_is_one_bad_member() -> None:
+    """Its own header says so again."""
+    data = packed([("a.xml", XML), ("ü.xml", XML), ("c.xml", XML)]).replace("ü".encode(), b"\xff\xff")
+    assert read_all(RemoteArchive(Source(data))) == {"a.xml": XML, "\xa0\xa0.xml": "corrupt", "c.xml": XML}
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_of_two_members_with_one_name_the_last_counts() -> None:
     """As every unzip leaves it."""
