@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
+    from io import BufferedReader
     from typing import BinaryIO
 
+    from reconciler.archive import BadMember, Member
     from reconciler.model import (
         Build,
         FormattedID,
@@ -51,6 +53,21 @@ class SuiteReport:
     error: str
     """GitLab's `suite_error`; "" when there is none."""
     tests: tuple[TestRun, ...]
+
+
+class Archive(Protocol):
+    """A job's artifacts.zip, as its directory tells it."""
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """The files in it, without folders; each path once."""
+
+    def open(self, paths: Collection[str]) -> Iterator[tuple[Member, BufferedReader | BadMember]]:
+        """Give the members with these paths, each to be read before the next is asked for; others are passed over.
+
+        A bad member is given as what is wrong with it, and reading one may raise `BadMember`; the others are none the
+        worse. Fetching raises as the port does.
+        """
 
 
 class GitLab(Protocol):
@@ -96,11 +113,11 @@ class GitLab(Protocol):
         answered with the archive instead.
         """
 
-    def archive_paths(self, job: Job) -> list[str]:
-        """List the paths of the files in the job's archive; empty on a GitLab older than 18.8, which cannot tell."""
+    def archive(self, job: Job) -> AbstractContextManager[Archive]:
+        """Open the job's archive at its directory; only what is wanted of it is fetched, and never into memory whole.
 
-    def archive_file(self, job: Job, path: str) -> AbstractContextManager[BinaryIO]:
-        """Open one file of the job's archive, spooled to disk, at its first byte."""
+        Entering may raise `BadArchive` too: what was uploaded is not a zip that can be read.
+        """
 
     def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
         """Fetch what GitLab itself parsed from the reports of the pipeline's newest jobs."""

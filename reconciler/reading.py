@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from loguru import logger
 
 from reconciler import patterns
+from reconciler.archive import BadArchive, BadMember
 from reconciler.errors import Forbidden, Incomplete, NotThere
 from reconciler.gzipped import BadGzip, is_gzip, members
 from reconciler.junit import BadReport, Limits, Report, looks_like_junit
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from reconciler.ledger.observations import JobReading, KnownJob, Observations
     from reconciler.model import Job, JobId, Pipeline
-    from reconciler.ports import GitLab, SuiteReport
+    from reconciler.ports import Archive, GitLab, SuiteReport
 
 TRIES = 3
 """In how many passes a job's report is asked for before it is called lost."""
-FILES_OF_ONE_ARCHIVE = 500
-"""How many XML files of one archive are looked at; each costs a request."""
+FILES_OF_ONE_ARCHIVE = 5000
+"""How many XML files of one archive are looked at."""
 HEAD_BYTES = 4096
 REPORT_BYTES = Limits().max_bytes
 
@@ -143,15 +144,25 @@ class _Reader:
                 attempt.note(error.kind, f"junit.xml.gz: {error.detail}")
 
     def _from_archive(self, job: Job, record: JobReading, attempt: _Attempt) -> None:
-        paths = [path for path in self.gitlab.archive_paths(job) if patterns.matches(path, self.junit_paths)]
+        try:
+            with self.gitlab.archive(job) as archive:
+                self._members(archive, record, attempt)
+        except BadArchive as error:
+            attempt.note(error.kind, f"artifacts.zip: {error.detail}")
+
+    def _members(self, archive: Archive, record: JobReading, attempt: _Attempt) -> None:
+        paths = [member.path for member in archive.members if patterns.matches(member.path, self.junit_paths)]
         if len(paths) > FILES_OF_ONE_ARCHIVE:
             attempt.note("too-many", f"{len(paths)} files match results.junit_paths; {FILES_OF_ONE_ARCHIVE} were read")
-        for path in paths[:FILES_OF_ONE_ARCHIVE]:
-            with self.gitlab.archive_file(job, path) as stream:
-                head = stream.read(HEAD_BYTES)
-                stream.seek(0)
+        for member, opened in archive.open(paths[:FILES_OF_ONE_ARCHIVE]):
+            try:
+                if isinstance(opened, BadMember):
+                    raise opened
+                head = opened.peek(HEAD_BYTES)[:HEAD_BYTES]
                 if looks_like_junit(head):
-                    self._document(record, attempt, ("archive", path), stream)
+                    self._document(record, attempt, ("archive", member.path), opened)
+            except BadMember as error:
+                attempt.note(error.kind, f"{member.path}: {error.detail}")
 
     def _document(self, record: JobReading, attempt: _Attempt, origin: tuple[str, str], stream: BinaryIO) -> None:
         source, name = origin

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from reconciler.model import Build, Key, TestCaseResult
-    from reconciler.ports import SuiteReport
+    from reconciler.ports import Archive, SuiteReport
 
     Answers = list[ObjectID | Rejected]
     Step = Callable[["FakeRally", Sequence[TestCaseResult]], Answers]
@@ -200,15 +200,10 @@ class FakeGitLab:
             raise NotThere(f"job {job.id} has no such artifact")
         yield io.BytesIO(gzip.compress(self._reports[job.id], compresslevel=1))
 
-    def archive_paths(self, job: Job) -> list[str]:
+    def archive(self, job: Job) -> AbstractContextManager[Archive]:
         """Tell that no job has an archive."""
-        self._call("archive_paths")
+        self._call("archive")
         raise NotThere(f"job {job.id} has no archive")
-
-    def archive_file(self, job: Job, path: str) -> AbstractContextManager[BinaryIO]:
-        """Tell that no job has an archive."""
-        self._call("archive_file")
-        raise NotThere(f"job {job.id} has no {path}")
 
     def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
         """Tell that GitLab parsed nothing."""

@@ -6,7 +6,7 @@ date crashes them, and a private token follows redirects to other hosts, which a
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import gitlab
 from gitlab.exceptions import GitlabError
 
+from reconciler.archive import RemoteArchive
 from reconciler.errors import Forbidden, Incomplete, NotThere
 from reconciler.gitlab import rows
 from reconciler.gitlab.download import Download, Downloader
+from reconciler.gitlab.ranges import ArchiveRanges
 from reconciler.ports import PipelinePage, SuiteReport
 from reconciler.wire import LibrarySession, Service, Wire
 
@@ -49,9 +51,12 @@ class GitLabAdapter:
         *,
         stop: threading.Event,
         limits: Limits | None = None,
-        max_download_bytes: int = 1 << 30,
+        max_download_bytes: int = 2 << 30,
     ) -> None:
-        """Make the adapter; nothing is sent. `token` is an access token with the scope `read_api`."""
+        """Make the adapter; nothing is sent. `token` is an access token with the scope `read_api`.
+
+        `max_download_bytes` caps temporary files; an archive that is read by ranges may have any size.
+        """
         self._wire = Wire(_SERVICE, stop=stop, limits=limits, secrets=(token,))
         self._session = session = LibrarySession(endpoint, self._wire)
         self._client = gitlab.Gitlab(
@@ -141,29 +146,14 @@ class GitLabAdapter:
         with file:
             yield file
 
-    def archive_paths(self, job: Job) -> list[str]:
-        """List the archive's files; a server that has no list of them, or no archive, gives none."""
-        path = f"/projects/{job.project_id}/jobs/{job.id}/artifacts/tree"
-        try:
-            found = self._list(path, f"artifacts of job {job.id}", {"recursive": "true"})
-        except (NotThere, _WrongValueError):
-            return []
-        return [row["path"] for row in found if row.get("type") == "file" and isinstance(row.get("path"), str)]
-
     @contextmanager
-    def archive_file(self, job: Job, path: str) -> Iterator[BinaryIO]:
-        """Open one file of the archive, by its path as the archive has it."""
-        what = f"{path} of job {job.id}"
-        segments = path.split("/")
-        if {".", "..", ""} & set(segments):  # a client or proxy would fold these, and ask for another file
-            raise NotThere(f"GitLab: {what}: no such path can be asked for")
-        url = f"{self._job_url(job)}/artifacts/{'/'.join(map(_quoted, segments))}"
-        wanted = Download(url, what, self._max_bytes, may_be_page=path.lower().endswith((".html", ".htm")))
-        file = self._download(wanted)
-        if file is None:
-            raise NotThere(f"GitLab: {what}")
-        with file:
-            yield file
+    def archive(self, job: Job) -> Iterator[RemoteArchive]:
+        """Open the archive by byte ranges, or from a temporary file where GitLab or its object store has none."""
+        listed = next((one.size_bytes for one in job.artifacts if one.file_type == "archive"), 0)
+        url, what = f"{self._job_url(job)}/artifacts", f"archive of job {job.id}"
+        wanted = Download(url, what, self._max_bytes, listed_bytes=listed)
+        with closing(ArchiveRanges(self._wire, self._downloader, wanted)) as ranges:
+            yield RemoteArchive(ranges)
 
     def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
         """Fetch GitLab's own reading of the reports; with expired artifacts it has no suites (#296126)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
@@ -17,7 +18,7 @@ from reconciler.wire.trouble import explain
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from reconciler.wire import ServiceSession
 
@@ -37,10 +38,18 @@ class Download:
     max_bytes: int
     listed_bytes: int = 0
     """Its size as GitLab lists it; 0 = not known. Tells whether a body that ends with the connection is whole."""
-    may_be_page: bool = False
-    """Whether HTML may be what was asked for."""
     zip_is_none: bool = False
     """Whether a zip is the answer of a server that does not know the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer whose body is still to be read."""
+
+    response: requests.Response
+    url: str
+    at_home: bool
+    """Whether GitLab itself gave it."""
 
 
 class Downloader:
@@ -59,33 +68,32 @@ class Downloader:
             Trouble: another try may help.
             NotThere, Forbidden, TooLarge, Incomplete, Stopped.
         """
-        with self._open(wanted) as response:
-            try:
-                return self._save(response, wanted)
-            except (requests.RequestException, HTTPError) as error:
-                if origin(response.url) == origin(wanted.url):
-                    raise
-                raise _store_failed(error, response.url) from error
+        with self.follow(wanted.url) as answer:
+            check(answer, wanted)
+            return self.save(answer, wanted)
 
-    def _open(self, wanted: Download) -> requests.Response:
-        """Follow redirects by hand: presigned URLs get no token, and they are never kept."""
-        url, at_home = wanted.url, True
+    @contextmanager
+    def follow(self, url: str, more: Mapping[str, str] | None = None) -> Iterator[Answered]:
+        """Follow redirects by hand: presigned URLs get no token."""
+        home, at_home = origin(url), True
         for _ in range(_HOPS):
-            response = self._ask(url, at_home=at_home)
+            response = self._ask(url, more or {}, at_home=at_home)
             if response.status_code not in _REDIRECTS:
                 break
             response.close()
             url = urljoin(url, response.headers.get("Location", ""))
-            at_home = at_home and origin(url) == origin(wanted.url)
-        try:
-            self._check(response, wanted, at_home=at_home)
-        except BaseException:
-            response.close()
-            raise
-        return response
+            at_home = at_home and origin(url) == home
+        with response, _reading(url, at_home=at_home):
+            yield Answered(response, url, at_home=at_home)
 
-    def _ask(self, url: str, *, at_home: bool) -> requests.Response:
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+    @contextmanager
+    def signed(self, url: str, more: Mapping[str, str]) -> Iterator[Answered]:
+        """Ask for a presigned URL that a redirect led to before."""
+        with self._ask(url, more, at_home=False) as response, _reading(url, at_home=False):
+            yield Answered(response, url, at_home=False)
+
+    def _ask(self, url: str, more: Mapping[str, str], *, at_home: bool) -> requests.Response:
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", **more}
         if at_home:
             headers["Authorization"] = f"Bearer {self._token}"
             return self._session.once("GET", url, headers=headers, stream=True, allow_redirects=False)
@@ -96,21 +104,9 @@ class Downloader:
         except (requests.RequestException, HTTPError) as error:
             raise _store_failed(error, url) from error
 
-    def _check(self, response: requests.Response, wanted: Download, *, at_home: bool) -> None:
-        status = response.status_code
-        if status in {404, 410}:
-            raise NotThere(f"GitLab: {wanted.what}: HTTP {status}")
-        if not at_home and status != 200:  # an expired signature is 403 there: the next try gets a new one
-            raise Trouble(f"the object store answers HTTP {status}", Scope.ELSEWHERE)
-        judge(response)
-        if status == 403:
-            raise Forbidden(f"GitLab: {wanted.what}: HTTP 403")
-        if status != 200:
-            raise Incomplete(f"GitLab: {wanted.what}: HTTP {status}")
-        if is_html(response) and not wanted.may_be_page:
-            raise Trouble("a page instead of the file: a login or maintenance page, or a proxy", Scope.ANSWER)
-
-    def _save(self, response: requests.Response, wanted: Download) -> BinaryIO | None:
+    def save(self, answer: Answered, wanted: Download) -> BinaryIO | None:
+        """Put the body into a temporary file, at its first byte; raises as `fetch` does."""
+        response = answer.response
         if _length(response) > wanted.max_bytes and not wanted.zip_is_none:
             raise TooLarge(f"GitLab: {wanted.what} has more than {wanted.max_bytes} bytes")
         chunks: Iterator[bytes] = response.iter_content(_CHUNK_BYTES)
@@ -139,6 +135,33 @@ class Downloader:
                 raise Stopped("stopped")
             file.write(chunk)
         return size
+
+
+def check(answer: Answered, wanted: Download, *, brings: int = 200) -> None:
+    """Let pass only an answer that brings the thing itself; raises as `Downloader.fetch` does."""
+    response, status = answer.response, answer.response.status_code
+    if status in {404, 410}:
+        raise NotThere(f"GitLab: {wanted.what}: HTTP {status}")
+    if not answer.at_home and status != brings:  # an expired signature is 403 there: the next try gets a new one
+        raise Trouble(f"the object store answers HTTP {status}", Scope.ELSEWHERE)
+    judge(response)
+    if status == 403:
+        raise Forbidden(f"GitLab: {wanted.what}: HTTP 403")
+    if status != brings:
+        raise Incomplete(f"GitLab: {wanted.what}: HTTP {status}")
+    if is_html(response):
+        raise Trouble("a page instead of the file: a login or maintenance page, or a proxy", Scope.ANSWER)
+
+
+@contextmanager
+def _reading(url: str, *, at_home: bool) -> Iterator[None]:
+    """Lay it at the object store's door when its answer breaks off."""
+    try:
+        yield
+    except (requests.RequestException, HTTPError) as error:
+        if at_home:
+            raise
+        raise _store_failed(error, url) from error
 
 
 def _store_failed(error: Exception, url: str) -> Trouble:

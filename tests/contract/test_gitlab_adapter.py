@@ -14,7 +14,6 @@ import pytest
 from reconciler.errors import Forbidden, Incomplete, NotThere, ServiceDown, Stopped, TooLarge, Unauthorized
 from reconciler.gitlab import GitLabAdapter
 from reconciler.model import ArtifactListing, Job, JobId, Outcome, PipelineId, ProjectId
-from reconciler.sandbox import gitlab as sandbox
 from reconciler.sandbox.faults import Action, Answer, Drip, Fault, Reset, Truncate, page, too_many, unavailable
 from reconciler.sandbox.gitlab import START, FakeClock, Filler, GitLabServer, GitLabStore, Role
 from reconciler.sandbox.messages import Response
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from reconciler.ports import GitLab
+    from reconciler.sandbox import gitlab as sandbox
     from reconciler.sandbox.gitlab.features import Delivery
 
 TOKEN = "glpat-r3ader"  # noqa: S105 - known to the stand-in only
@@ -381,16 +381,15 @@ def test_reports_that_are_gone_or_closed(adapter: GitLabAdapter, store: GitLabSt
     """404 when it has expired, 403 when artifacts:access says so."""
     row = store.jobs[report_job.id]
     row.artifacts_access = "developer"
-    for read in (adapter.junit_artifact, lambda job: adapter.archive_file(job, "out/a b#1.log")):
+    for read in (adapter.junit_artifact, adapter.archive):
         with pytest.raises(Forbidden), read(report_job):
             pass
-    with pytest.raises(Forbidden):
-        adapter.archive_paths(report_job)
     row.artifacts_access = "all"
     store.expire(row)
     with pytest.raises(NotThere, match=f"junit report of job {report_job.id}: HTTP 404"):
         adapter.junit_artifact(report_job).__enter__()
-    assert adapter.archive_paths(report_job) == []
+    with pytest.raises(NotThere, match=f"archive of job {report_job.id}: HTTP 404"):
+        adapter.archive(report_job).__enter__()
 
 
 def test_a_page_is_not_a_report(server: GitLabServer, adapter: GitLabAdapter, report_job: Job) -> None:
@@ -421,36 +420,6 @@ def test_a_download_is_interrupted(
     with pytest.raises(Stopped), adapter.junit_artifact(report_job):
         pass
     assert time.monotonic() - began < 1
-
-
-def test_an_archives_files_are_listed_and_opened(adapter: GitLabAdapter, store: GitLabStore, report_job: Job) -> None:
-    """All pages, folders left out; every character of a path is quoted."""
-    row = store.jobs[report_job.id]
-    odd = ["a b/c#d?e%20f.txt", "ü/[x] & y+z;=.log", "page.html"]
-    files: dict[str, bytes | Filler] = {"folder/": b"", **{f"many/{n}.txt": b"x" for n in range(120)}}
-    row.archive = sandbox.pack_zip(files | {path: path.encode() for path in odd})
-    paths = adapter.archive_paths(report_job)
-    assert sorted(paths) == sorted([*odd, *(f"many/{n}.txt" for n in range(120))])
-    for path in odd:
-        with adapter.archive_file(report_job, path) as file:
-            assert file.read() == path.encode()
-
-
-def test_a_missing_file_and_paths_that_lead_elsewhere(
-    server: GitLabServer, adapter: GitLabAdapter, report_job: Job
-) -> None:
-    """Dots would be folded on the way, and another file would come back."""
-    for path in ("no/such.txt", "../../jobs", "a/./b", "/etc/passwd"):
-        with pytest.raises(NotThere), adapter.archive_file(report_job, path):
-            pass
-    assert len(server.server.log.entries(path="artifacts/")) == 1
-
-
-def test_an_old_gitlab_cannot_list_archives(server: GitLabServer, adapter: GitLabAdapter, report_job: Job) -> None:
-    """Before 18.8 the path is that of a file named "tree"."""
-    server.app.instance.version = "18.0.0"
-    assert adapter.archive_paths(report_job) == []
-    server.app.unknown_parameters.clear()
 
 
 # --- GitLab's own reading --------------------------------------------------------------------------------------------

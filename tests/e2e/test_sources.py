@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
+import zipfile
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.sandbox.faults import Answer, Fault, page
+from reconciler.sandbox.faults import Answer, Fault, Truncate, page
+from reconciler.sandbox.gitlab import Filler
 from reconciler.sandbox.server import Response
 from tests.company import ago, junit
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.company import Company
+
+
+MEASURED = """
+import atexit, pathlib, re, sys
+from reconciler.cli import main
+peak, status = pathlib.Path(sys.argv.pop()), pathlib.Path("/proc/self/status")
+atexit.register(lambda: peak.write_text(re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())[1]))
+main()
+"""
+"""Runs the command line and writes down its peak of memory in KiB: what getrusage tells begins with the parent's."""
 
 
 def kinds(company: Company) -> list[str]:
@@ -57,6 +74,104 @@ def test_xml_files_of_the_archive_count_when_there_is_no_junit_artifact(company:
 
     assert company.verdicts(pipeline) == {"TC1/1": "Pass"}
     assert kinds(company) == ["truncated"]
+
+
+@pytest.mark.parametrize("version", ["16.11", "18.9", "19.4"])
+@pytest.mark.parametrize("delivery", ["local", "proxy", "object store"])
+@pytest.mark.parametrize("ranges", ["all", "none"])
+def test_an_archive_is_read_from_any_gitlab(
+    company: Company, tmp_path: Path, version: str, delivery: str, ranges: str
+) -> None:
+    """Jobs that have nothing but an archive are read whatever the version, and no temporary file stays."""
+    company.gitlab.instance.version, company.gitlab.instance.delivery = version, delivery  # type: ignore[assignment] # one of its words
+    company.gitlab.instance.ranges = company.gitlab.objects.ranges = ranges  # type: ignore[assignment] # one of its words
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    store = company.gitlab.store
+    pipeline = store.add_pipeline(company.project, status="success")
+    archive = {"a.xml": junit("a_TC1"), "deep/er/b.xml": junit("b_TC2!"), "log.txt": b"hello"}
+    store.add_job(pipeline, "unit", finished_at=store.clock(), archive=archive)
+
+    assert company.run("--once", TMPDIR=str(temporary)).status == 0
+
+    assert company.verdicts(pipeline) == {"TC1/1": "Pass", "TC2/1": "Fail"}
+    assert kinds(company) == []
+    assert len(paths(company, "/artifacts")) == 1
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(("ranges", "megabytes"), [("all", 1024), ("no suffix", 1024), ("none", 200)])
+def test_small_files_of_a_large_archive_cost_few_requests_and_bytes(
+    company: Company, tmp_path: Path, ranges: str, megabytes: int
+) -> None:
+    """200 of 1 GB: at most 4 requests and 1 % of its bytes; without Range a file on disk, which is removed."""
+    company.gitlab.instance.delivery = "object store"
+    company.gitlab.objects.ranges = ranges  # type: ignore[assignment] # one of its words
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    store = company.gitlab.store
+    pipeline = store.add_pipeline(company.project, status="success")
+    files: dict[str, bytes | Filler] = {"videos/0.webm": Filler(megabytes * 2**19)}
+    files |= {f"reports/{n}.xml": junit(f"t{n}_TC1") for n in range(200)}
+    files["videos/1.webm"] = Filler(megabytes * 2**19)
+    row = store.add_job(pipeline, "e2e", finished_at=store.clock(), archive=files)
+
+    words = [*company.command("--once")[3:], str(tmp_path / "peak")]
+    environment = company.environment(TMPDIR=str(temporary))
+    assert subprocess.run([sys.executable, "-c", MEASURED, *words], check=False, env=environment).returncode == 0
+
+    assert int((tmp_path / "peak").read_text()) < 150_000
+    assert company.verdicts(pipeline) == {"TC1/1": "Pass"}
+    assert company.status()["tests"]["read"] == 200
+    sent = list(company.gitlab.objects_server.log)
+    assert len(paths(company, "/artifacts")) + len(sent) <= 4
+    if ranges != "none":
+        assert row.archive is not None
+        assert sum(entry.bytes_out for entry in sent) < row.archive.size / 100
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_bad_member_of_an_archive_is_a_problem_and_the_others_count(company: Company) -> None:
+    """An encrypted one, a damaged one, one that only looks like a path out; the problems name them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for name in ("a_TC1", "damaged", "encrypted", "d_TC2"):
+            made.writestr(f"../../{name}.xml", junit(name))
+    data = bytearray(buffer.getvalue())
+    data[data.rindex(b"PK\x01\x02", 0, data.rindex(b"encrypted")) + 8] |= 1
+    at = data.index(b"damaged", data.index(b"<testcase", data.index(b"damaged")))
+    data[at : at + 7] = b"DAMAGED"
+    store = company.gitlab.store
+    pipeline = store.add_pipeline(company.project, status="success")
+    store.add_job(pipeline, "unit", finished_at=store.clock(), archive=bytes(data))
+    store.add_job(pipeline, "more", finished_at=store.clock(), archive=b"no zip")
+
+    company.once()
+
+    assert company.verdicts(pipeline) == {"TC1/1": "Pass", "TC2/1": "Pass"}
+    assert {(problem["kind"], problem["detail"].split(":")[0]) for problem in company.status()["problems"]} == {
+        ("corrupt", "../../damaged.xml"),
+        ("encrypted", "../../encrypted.xml"),
+        ("corrupt", "artifacts.zip"),
+    }
+
+
+@pytest.mark.parametrize("delivery", ["local", "object store"])
+def test_an_archive_that_is_cut_short_is_asked_for_again_in_the_next_pass(company: Company, delivery: str) -> None:
+    """The job's neighbours do not wait for it."""
+    company.gitlab.instance.delivery = delivery  # type: ignore[assignment] # one of its words
+    store = company.gitlab.store
+    pipeline = company.pipeline({"unit": junit("b_TC2")})
+    job = store.add_job(pipeline, "more", finished_at=store.clock(), archive={"a.xml": junit("a_TC1")})
+    server = company.gitlab.objects_server if delivery == "object store" else company.gitlab.server
+    fault = server.faults.add(Fault(Truncate(30), path=f"/{job.id}/artifacts", times=None))
+
+    assert company.run("--once").status == 75
+    assert company.verdicts(pipeline) == {"TC2/1": "Pass"}
+
+    server.faults.remove(fault)
+    company.once()
+    assert company.verdicts(pipeline) == {"TC1/1": "Pass", "TC2/1": "Pass"}
 
 
 def test_an_old_gitlab_gives_its_own_report_and_notes_say_that_it_is_lossy(company: Company) -> None:
