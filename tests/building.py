@@ -116,6 +116,7 @@ def add(formatted_id: str, *tests: int, pipeline_id: int = 100, revision: int = 
 
 
 BUILD = Build("GitLab-100")
+DAY = timedelta(days=1)
 
 
 def read_job(ledger: Ledger, one: Job, *documents: Sequence[TestRun]) -> None:

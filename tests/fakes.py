@@ -306,7 +306,10 @@ class FakeRally:
     def _one_request(self, results: Sequence[TestCaseResult]) -> Iterator[None]:
         touched = frozenset(result.test_case for result in results)
         with self._lock:
-            assert not any(touched & others for others in self._flying), "two requests write to one test case at once"
+            alive = [frozenset(result.test_case for result in results) for _, results in self.late]
+            assert not any(touched & others for others in (*self._flying, *alive)), (
+                "two requests write to one test case"
+            )
             self._flying.append(touched)
             self.requests.append(tuple(result.key for result in results))
             self.most_at_once = max(self.most_at_once, len(self._flying))

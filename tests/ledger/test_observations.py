@@ -87,18 +87,16 @@ def test_a_reading_that_breaks_leaves_nothing_of_the_job(ledger: Ledger, error: 
     assert ledger.observations.jobs_of(PIPELINE.id)[JOB.id].state == "open"
 
 
-@pytest.mark.parametrize("whole_reading", [False, True])
-def test_no_subject_that_was_rolled_back_is_used_again(ledger: Ledger, whole_reading: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("breaks", ["document", "reading"])
+def test_no_subject_that_was_rolled_back_is_used_again(ledger: Ledger, breaks: str) -> None:
     """The memory of subjects would point at rows that are not there, or that are another test's by now."""
+    runs = [building.run("first"), building.run("second")]
     with suppress(BadReport), ledger.observations.reading(JOB, START) as record:
-        with suppress(BadReport):
-            record.document(
-                "junit",
-                "a.xml",
-                _breaks_after(building.run("first"), building.run("second"), error=BadReport("malformed", "")),
-            )
-        if whole_reading:
+        if breaks == "reading":
+            record.document("junit", "a.xml", runs)
             raise BadReport("malformed", "")
+        with suppress(BadReport):
+            record.document("junit", "a.xml", _breaks_after(*runs, error=BadReport("malformed", "")))
     building.read_job(ledger, JOB, [building.run("other"), building.run("second"), building.run("first")])
     assert ledger.store.rows("SELECT ordinal, key FROM tests JOIN subjects USING (subject_id) ORDER BY test_id") == [
         (0, "shop.other"),

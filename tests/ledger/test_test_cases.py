@@ -52,6 +52,7 @@ def test_a_whole_answer_replaces_what_was_known(ledger: Ledger) -> None:
     assert _targets(ledger) == {"TC1": None, "TC9": 9}
     ledger.subjects.classify()
     assert _states(ledger) == ["held", "pending"]
+    assert ledger.store.rows("SELECT was FROM tests ORDER BY test_id") == [("read",), ("held",)]
 
 
 def test_an_empty_answer_changes_nothing(ledger: Ledger) -> None:
