@@ -71,6 +71,10 @@ class Entry:
     """`intended`, `done` or `refused`."""
     tests: frozenset[int]
     """The tests it was made of; empty for one that was found in Rally and not made from this ledger."""
+    outdated: bool = False
+    """Some of these are of an attempt that was run again since, and all newest attempts are read."""
+    adopted: bool = False
+    """It was found in Rally: made by another ledger, or by one that is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,10 @@ def missing(groups: Iterable[Group], verdicts: Verdicts) -> Iterator[Action]:
     ==================  ================================  =====================================================
     none                any                               add revision 1
     intended            any                               none: only `settle` may say what became of it
-    done, refused       none                              none
+    done, refused       none                              none, unless it is outdated
+    done, refused       any or none, it is outdated       add the next revision of what is left
     done, refused       some from a job read since        add the next revision: a job was retried or played
+    done, adopted       the same, verdict is as wanted    absorb: that job may have been part of it
     done                some that were held, verdict      add the next revision: they were mapped since
                         changes
     done, refused       others                            absorb: config edits and re-mapping never re-send
@@ -143,13 +149,13 @@ def _decide(group: Group, verdicts: Verdicts) -> Action | None:
     newest = group.entries[-1]
     evidence = frozenset[int]().union(*(entry.tests for entry in group.entries))
     newcomers = [element for element in group.elements if element.test_id not in evidence]
-    if newest.state == "intended" or not newcomers:
+    if newest.state == "intended" or not (newcomers or newest.outdated):
         return None
     found = newest.state == "done" and not newest.tests
     changes = newest.state == "done" and _worst(group.elements, verdicts) != newest.verdict
-    fresh = any(element.was == "read" for element in newcomers)
-    mapped = any(element.was == "held" for element in newcomers)
-    if (found and changes) or (not found and (fresh or (mapped and changes))):
+    fresh = any(element.was == "read" for element in newcomers) and (changes or not newest.adopted)
+    mapped = any(element.was == "held" for element in newcomers) and changes
+    if newest.outdated or (found and changes) or (not found and (fresh or mapped)):
         return _add(group, verdicts)
     absorbed = group.elements if found else newcomers
     return Absorb(newest.entry_id, _worst_first(absorbed, verdicts), decides=found)

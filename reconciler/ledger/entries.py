@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.ledger.standing import STANDING
 from reconciler.ledger.store import moment, stamp
 from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
 from reconciler.plan import Element, Entry, Group
@@ -108,18 +109,22 @@ class Entries:
 
     def _entries(self, pipeline: PipelineId) -> Mapping[str, list[Entry]]:
         tests: dict[int, set[int]] = defaultdict(set)
-        for entry_id, test_id in self._store.rows(
-            "SELECT c.entry_id, c.test_id FROM entries JOIN contributions c USING (entry_id) WHERE pipeline_id = ?",
-            [pipeline],
-        ):
+        outdated: set[int] = set()
+        for entry_id, test_id, superseded in self._store.rows(_EVIDENCE, [pipeline]):
             tests[entry_id].add(test_id)
+            if superseded:
+                outdated.add(entry_id)
+        if self._store.value(_UNREAD_JOBS, [pipeline]):
+            outdated.clear()  # what the newest attempt says is not known yet
         found: dict[str, list[Entry]] = defaultdict(list)
-        for entry_id, formatted_id, revision, verdict, state in self._store.rows(
-            "SELECT entry_id, formatted_id, revision, verdict, state FROM entries"
+        for entry_id, formatted_id, revision, verdict, state, adopted in self._store.rows(
+            "SELECT entry_id, formatted_id, revision, verdict, state, adopted FROM entries"
             " WHERE pipeline_id = ? ORDER BY revision",
             [pipeline],
         ):
-            found[formatted_id].append(Entry(entry_id, revision, verdict, state, frozenset(tests[entry_id])))
+            evidence = frozenset(tests[entry_id])
+            entry = Entry(entry_id, revision, verdict, state, evidence, entry_id in outdated, bool(adopted))
+            found[formatted_id].append(entry)
         return found
 
     def contributions(self, tests: Sequence[int]) -> list[Contribution]:
@@ -246,7 +251,7 @@ class Entries:
         """Bring the pending tests of a pipeline in line with its entries."""
         with self._store.transaction():
             self._store.run(
-                f"UPDATE tests AS t SET state = {_STANDING} WHERE t.pipeline_id = ? AND t.state = 'pending'",
+                f"UPDATE tests AS t SET state = {STANDING} WHERE t.pipeline_id = ? AND t.state = 'pending'",
                 [pipeline],
             )
 
@@ -261,7 +266,7 @@ class Entries:
 
     def _restand_entry(self, entry_id: int) -> None:
         self._store.run(
-            f"UPDATE tests AS t SET state = {_STANDING} WHERE t.state <> 'superseded'"
+            f"UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded'"
             " AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id = ?)",
             [entry_id],
         )
@@ -299,30 +304,15 @@ AND g.object_id IS NOT NULL AND g.formatted_id IN (
 ORDER BY t.test_id
 """
 
+_EVIDENCE = """
+SELECT c.entry_id, c.test_id, t.state = 'superseded'
+FROM entries e CROSS JOIN contributions c USING (entry_id) CROSS JOIN tests t USING (test_id) WHERE e.pipeline_id = ?
+"""
+
+_UNREAD_JOBS = "SELECT EXISTS (SELECT 1 FROM jobs WHERE pipeline_id = ? AND state = 'open' AND superseded = 0)"
+
 _CONTRIBUTIONS = """
 SELECT t.test_id, t.outcome, t.flaky, s.key, j.name, j.web_url, t.attempts, t.duration_s, t.message, r.source
 FROM tests t JOIN subjects s USING (subject_id) JOIN jobs j ON j.job_id = t.job_id JOIN reports r USING (report_id)
 WHERE t.test_id IN
 """
-
-# A test counts for the test cases that it is mapped to now, or, when that is none, for those it was sent for; of each,
-# the newest revision that it took part in says how it stands, and the least settled of these is the test's state.
-_COUNTS = """
-FROM contributions c CROSS JOIN entries e USING (entry_id) WHERE c.test_id = t.test_id
-AND NOT EXISTS (SELECT 1 FROM contributions c2 CROSS JOIN entries e2 USING (entry_id) WHERE c2.test_id = t.test_id
-    AND e2.formatted_id = e.formatted_id AND e2.revision > e.revision)
-AND (e.formatted_id IN (SELECT formatted_id FROM targets WHERE subject_id = t.subject_id)
-    OR NOT EXISTS (SELECT 1 FROM targets WHERE subject_id = t.subject_id))
-"""
-_STANDING = f"""CASE
-WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
-    WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id)) THEN 'pending'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'intended') THEN 'pending'
-WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NULL AND NOT EXISTS (
-    SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
-    WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id AND e.state = 'done')) THEN 'held'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'refused') THEN 'refused'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done' AND c.decided) THEN 'sent'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done') THEN 'merged'
-ELSE t.state END"""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.ledger.standing import STANDING
 from reconciler.ledger.store import moment, stamp
 from reconciler.ledger.views import unread_pipelines
 from reconciler.mapping import property_ids
@@ -157,6 +158,7 @@ class Observations:
         )
         for row in older:
             self._store.run("UPDATE tests SET state = 'superseded' WHERE job_id = ?", row)
+            self._store.run(_RESTAND_NEIGHBOURS, row)
 
     @contextmanager
     def reading(self, job: Job, now: datetime) -> Iterator[JobReading]:
@@ -267,6 +269,12 @@ class _Counted:
             self.count += 1
             yield run
 
+
+_RESTAND_NEIGHBOURS = f"""
+UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded' AND t.test_id IN (
+    SELECT c2.test_id FROM tests old CROSS JOIN contributions c ON c.test_id = old.test_id
+    CROSS JOIN contributions c2 ON c2.entry_id = c.entry_id WHERE old.job_id = ?)
+"""
 
 _INSERT_TEST = (
     "INSERT INTO tests (report_id, job_id, pipeline_id, subject_id, ordinal, outcome, flaky, attempts, duration_s,"

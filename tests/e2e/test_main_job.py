@@ -85,6 +85,21 @@ def test_a_job_retried_after_its_result_was_sent_adds_one_revision(company: Comp
     assert company.once()["writes"] == 0
 
 
+def test_a_retry_that_no_longer_has_the_test_revises_what_is_left(company: Company) -> None:
+    """A verdict that only an older attempt gave does not stand; where nothing is left, nothing is sent."""
+    pipeline = company.pipeline({"unit": junit("a_TC1!", "b_TC2!"), "more": junit("c_TC1")}, status="failed")
+    company.once()
+    assert company.verdicts(pipeline) == {"TC1/1": "Fail", "TC2/1": "Fail"}
+
+    company.gitlab.store.retry_job(
+        company.job(pipeline, "unit"), finished_at=company.gitlab.store.clock(), junit=[("a.xml", junit("a_TC1?"))]
+    )
+    assert company.once()["results_sent"] == 1
+
+    assert company.verdicts(pipeline) == {"TC1/1": "Fail", "TC1/2": "Pass", "TC2/1": "Fail"}
+    assert company.once()["writes"] == 0
+
+
 def test_of_a_job_retried_before_it_was_read_only_the_newest_attempt_counts(company: Company) -> None:
     """The older attempt is not even read."""
     pipeline = company.pipeline({"unit": junit("login_TC1!")})

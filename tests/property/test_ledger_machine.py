@@ -83,8 +83,8 @@ class Machine(RuleBasedStateMachine):
     """One project with its pipelines, three test cases at first, and a ledger that may get lost.
 
     What Rally should hold is told from what happened, not by the planner: the worst verdict of the newest attempts'
-    tests of a (pipeline, test case). Where a person took a test away from it, where Rally refused, or where a retried
-    job no longer has its tests, what was sent stays: such pairs are `settled_otherwise` until the ledger is lost.
+    tests of a (pipeline, test case). Where a person took a test away from it, or where Rally refused, what was sent
+    stays: such pairs are `settled_otherwise` until the ledger is lost.
     """
 
     def __init__(self) -> None:
@@ -125,9 +125,6 @@ class Machine(RuleBasedStateMachine):
     def job_is_retried_or_played(self, which: int, name: str, specs: list[str]) -> None:
         """Run a job again, or play a further one."""
         pipeline = self.pipelines[which % len(self.pipelines)]
-        if before := self.attempts[pipeline.id][name]:
-            gone = self._counted(before[-1]) - self._counted(specs)
-            self.settled_otherwise |= {(pipeline.id, formatted_id) for formatted_id in gone}
         self._job(pipeline, name, specs)
 
     @rule(which=_place, status=st.sampled_from(["running", "success"]))

@@ -64,6 +64,8 @@ HELD: dict[str, Any] = {"was": "held"}
 IGNORED: dict[str, Any] = {"was": "ignored"}
 REMAPPED: dict[str, Any] = {"was": "remapped"}
 OLD = element(1)
+OUTDATED = Entry(51, 1, "Fail", "done", frozenset({1, 2}), outdated=True)
+ADOPTED = Entry(51, 1, "Pass", "done", frozenset({1}), adopted=True)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,11 @@ OLD = element(1)
             id="the newest revision absorbs",
         ),
         pytest.param([OLD], [entry(1, "done", 1), entry(2, "done", 2)], NONE, id="evidence of any revision counts"),
+        pytest.param([OLD], [OUTDATED], "add 2 Pass", id="outdated: what is left"),
+        pytest.param([OLD], [replace(OUTDATED, state="intended")], NONE, id="outdated and in doubt"),
+        pytest.param([OLD, element(3, **REMAPPED)], [OUTDATED], "add 2 Pass", id="outdated, and re-mapped"),
+        pytest.param([OLD, element(2)], [ADOPTED], "absorb (2,) into 1", id="adopted: read later, same verdict"),
+        pytest.param([OLD, element(2, FAILED)], [ADOPTED], "add 2 Fail", id="adopted: read later, worse"),
         pytest.param([OLD], [entry(1, "done")], "absorb (1,) into 1 as its evidence", id="found in Rally, as wanted"),
         pytest.param(
             [OLD, element(2, FAILED)],
