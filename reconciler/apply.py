@@ -11,7 +11,7 @@ from reconciler import notes
 from reconciler.dispatch import Dispatcher, Sent
 from reconciler.errors import Misconfigured
 from reconciler.model import Build, TestCaseResult
-from reconciler.plan import Absorb, Add, Verdicts, missing
+from reconciler.plan import IGNORE, Absorb, Add, Verdicts, missing
 
 if TYPE_CHECKING:
     import threading
@@ -136,7 +136,7 @@ class Push:
         allowed = self.rally.allowed_verdicts()
         results = self.settings.results
         for key, word in (("skipped", results.skipped), ("flaky", results.flaky)):
-            if word != "ignore" and word not in allowed:
+            if (key, word) != ("skipped", IGNORE) and word not in allowed:
                 raise Misconfigured(
                     f"Rally: the workspace has no Verdict {word!r} (results.{key}): "
                     f"use one of {', '.join(sorted(allowed))}"

@@ -95,6 +95,10 @@ _GROUP_SUFFIX = re.compile(r"(?:[\s:]+(?:\[.*\]|\d+[\s:/\\]+\d+))+\s*$")
 # --- what a report says ----------------------------------------------------------------------------------------------
 
 
+LONGEST_S = 1e9
+"""Of one test, about 32 years: a longer time is a bad one and counts 0, lest a sum of them be infinite."""
+
+
 class Outcome(StrEnum):
     """What one test case element of a JUnit report says, worst first in `WORST_FIRST`."""
 

@@ -104,11 +104,16 @@ def _line(value: str) -> str:
     return value
 
 
-def verdict(other: str = "") -> Rule:
-    """Take the name of a Rally verdict, or one word of our own; Rally's list is asked for before the first send."""
+def verdict(other: str = "", *, never: str = "") -> Rule:
+    """Take the name of a Rally verdict, or one word of our own; Rally's list is asked for before the first send.
+
+    `never` is a word of ours that does not go with this key.
+    """
 
     def read(value: str, _: Place) -> str:
         _queryable(value)
+        if never and value.lower() == never:
+            raise Wrong(f"is {shown(value)}", "name a verdict: a test that passed in the end always has one")
         if value != other and value.lower() == other:
             raise Wrong(f"is {shown(value)}", f'did you mean "{other}"?')
         return value
@@ -184,7 +189,10 @@ def file() -> Rule:
     """Take a path, relative to the config's folder; the file need not be there yet."""
 
     def read(value: str, place: Place) -> Path:
-        return place.folder / _line(value)
+        path = place.folder / _line(value)
+        if path.is_dir():
+            raise Wrong("names a folder", "name a file in it")
+        return path
 
     return Rule(Shape.TEXT, read)
 

@@ -94,7 +94,7 @@ class ResultsSettings:
         str, rules.template("{pipeline_id}", "{pipeline_iid}", "{project_id}", needs="{pipeline_id}", most=100)
     ] = "GitLab-{pipeline_id}"
     skipped: Annotated[str, rules.verdict("ignore")] = "ignore"
-    flaky: Annotated[str, rules.verdict()] = "Pass"
+    flaky: Annotated[str, rules.verdict(never="ignore")] = "Pass"
     junit_paths: Annotated[tuple[str, ...], each(rules.pattern("**/*.xml"))] = ("**/*.xml",)
 
 

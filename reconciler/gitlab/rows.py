@@ -5,7 +5,6 @@ Sources: GitLab lib/api/entities/ci/*.rb, app/serializers/test_*_entity.rb.
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler.model import (
+    LONGEST_S,
     ArtifactListing,
     Job,
     JobId,
@@ -192,7 +192,7 @@ def _seconds(value: object) -> float:
         seconds = float(value)  # type: ignore[arg-type]  # whatever it is
     except (TypeError, ValueError):
         return 0.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
+    return seconds if 0 < seconds < LONGEST_S else 0.0
 
 
 def _whole(value: object) -> int:

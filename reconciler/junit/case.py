@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +10,7 @@ from junitparser.junitparser import FinalResult, Result, System
 from junitparser.xunit2 import InterimResult, TestCase
 
 from reconciler.junit.trim import CUT_NOTE, MARKER, MAX_MARKERS, cut_note
-from reconciler.model import Outcome, TestRun
+from reconciler.model import LONGEST_S, Outcome, TestRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,7 +54,7 @@ def seconds(text: str | None) -> float:
     except ValueError:
         return 0.0
     # float() takes digits of every script, and the underscores of Python's own literals
-    return value if 0.0 <= value < math.inf and text.isascii() and "_" not in text else 0.0
+    return value if 0.0 <= value < LONGEST_S and text.isascii() and "_" not in text else 0.0
 
 
 def first_line(text: str) -> str:

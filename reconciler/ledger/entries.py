@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reconciler.ledger.standing import STANDING
@@ -88,7 +89,7 @@ class Entries:
     def groups(self, pipeline: PipelineId) -> list[Group]:
         """Gather everything that decides about the test cases that pending tests of this pipeline count for."""
         elements: dict[tuple[str, int], list[Element]] = defaultdict(list)
-        for formatted_id, test_case, *row in self._store.rows(_ELEMENTS, [pipeline, pipeline]):
+        for formatted_id, test_case, *row in self._store.db.execute(_ELEMENTS, [pipeline, pipeline]):
             elements[formatted_id, test_case].append(_element(row))
         if not elements:
             return []
@@ -109,13 +110,15 @@ class Entries:
 
     def _entries(self, pipeline: PipelineId) -> Mapping[str, list[Entry]]:
         tests: dict[int, set[int]] = defaultdict(set)
-        outdated: set[int] = set()
-        for entry_id, test_id, superseded in self._store.rows(_EVIDENCE, [pipeline]):
+        for entry_id, test_id in self._store.rows(
+            "SELECT c.entry_id, c.test_id FROM entries e CROSS JOIN contributions c USING (entry_id)"
+            " WHERE e.pipeline_id = ?",
+            [pipeline],
+        ):
             tests[entry_id].add(test_id)
-            if superseded:
-                outdated.add(entry_id)
-        if self._store.value(_UNREAD_JOBS, [pipeline]):
-            outdated.clear()  # what the newest attempt says is not known yet
+        # While a job is still to be read, what the newest attempts say is not known.
+        unread = self._store.value(_UNREAD_JOBS, [pipeline])
+        outdated = set() if unread else {row[0] for row in self._store.rows(_OUTDATED, [pipeline])}
         found: dict[str, list[Entry]] = defaultdict(list)
         for entry_id, formatted_id, revision, verdict, state, adopted in self._store.rows(
             "SELECT entry_id, formatted_id, revision, verdict, state, adopted FROM entries"
@@ -281,12 +284,15 @@ class Entries:
         self._store.run("INSERT INTO audit VALUES (?, ?, ?, ?)", [stamp(now), what, key, detail])
 
 
+_moment = lru_cache(maxsize=1024)(moment)  # the tests of one job share one instant
+
+
 def _element(row: Sequence[object]) -> Element:
     test_id, job_id, finished_at, outcome, flaky, duration_s, was = row
     return Element(
         test_id=int(str(test_id)),
         job_id=JobId(int(str(job_id))),
-        finished_at=moment(str(finished_at)),
+        finished_at=_moment(str(finished_at)),
         outcome=Outcome(str(outcome)),
         flaky=bool(flaky),
         duration_s=float(str(duration_s)),
@@ -304,11 +310,7 @@ AND g.object_id IS NOT NULL AND g.formatted_id IN (
 ORDER BY t.test_id
 """
 
-_EVIDENCE = """
-SELECT c.entry_id, c.test_id, t.state = 'superseded'
-FROM entries e CROSS JOIN contributions c USING (entry_id) CROSS JOIN tests t USING (test_id) WHERE e.pipeline_id = ?
-"""
-
+_OUTDATED = "SELECT entry_id FROM entries JOIN outdated USING (entry_id) WHERE pipeline_id = ?"
 _UNREAD_JOBS = "SELECT EXISTS (SELECT 1 FROM jobs WHERE pipeline_id = ? AND state = 'open' AND superseded = 0)"
 
 _CONTRIBUTIONS = """

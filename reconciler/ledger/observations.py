@@ -158,6 +158,7 @@ class Observations:
         )
         for row in older:
             self._store.run("UPDATE tests SET state = 'superseded' WHERE job_id = ?", row)
+            self._store.run(_OUTDATE, row)
             self._store.run(_RESTAND_NEIGHBOURS, row)
 
     @contextmanager
@@ -270,10 +271,13 @@ class _Counted:
             yield run
 
 
+_TOUCHED = """
+SELECT DISTINCT c.entry_id FROM tests old CROSS JOIN contributions c ON c.test_id = old.test_id WHERE old.job_id = ?
+"""
+_OUTDATE = f"INSERT OR IGNORE INTO outdated {_TOUCHED}"
 _RESTAND_NEIGHBOURS = f"""
-UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded' AND t.test_id IN (
-    SELECT c2.test_id FROM tests old CROSS JOIN contributions c ON c.test_id = old.test_id
-    CROSS JOIN contributions c2 ON c2.entry_id = c.entry_id WHERE old.job_id = ?)
+UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded'
+AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id IN ({_TOUCHED}))
 """
 
 _INSERT_TEST = (

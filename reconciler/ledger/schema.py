@@ -174,6 +174,9 @@ CREATE TABLE contributions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX contributions_of_test ON contributions (test_id);
 
+-- results with a test of an attempt that was run again since
+CREATE TABLE outdated (entry_id INTEGER PRIMARY KEY REFERENCES entries ON DELETE CASCADE) STRICT;
+
 -- Rally's TestCases in scope, as last refreshed
 CREATE TABLE test_cases (
     object_id    INTEGER PRIMARY KEY,

@@ -21,8 +21,7 @@ EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.formatte
     AND g.object_id IS NOT NULL)
 AND NOT EXISTS (SELECT 1 FROM entries e3 WHERE e3.pipeline_id = e.pipeline_id AND e3.formatted_id = e.formatted_id
     AND e3.revision > e.revision)
-AND EXISTS (SELECT 1 FROM contributions c3 CROSS JOIN tests t3 USING (test_id)
-    WHERE c3.entry_id = e.entry_id AND t3.state = 'superseded'))
+AND EXISTS (SELECT 1 FROM outdated o WHERE o.entry_id = e.entry_id))
 """
 STANDING = f"""CASE
 WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NOT NULL AND NOT EXISTS (

@@ -165,6 +165,8 @@ def _migrate(store: Store, path: Path) -> None:
         return
     if migrations.applied(store.db):
         _keep_copy(store, path)
+    elif store.db.table_names():
+        raise LedgerUnusable(f"{path} is a database of another program: give another ledger.path")
     with store.transaction():
         migrations.apply(store.db)
 

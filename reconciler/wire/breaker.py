@@ -66,11 +66,11 @@ class Breaker:
         if was_open:
             logger.info("Service answers again", service=self._service)
 
-    def failed(self, resource: str, detail: str, *, is_down: bool) -> None:
-        """Note a failure; `is_down`: it was the connection, not the answer."""
+    def failed(self, resource: str, detail: str, *, is_down: bool, began: float) -> None:
+        """Note a failure of what began then; `is_down`: it was the connection, not the answer."""
         with self._lock:
             self.detail = detail
-            self._down_since = self._now() if self._down_since is None else self._down_since
+            self._down_since = began if self._down_since is None else self._down_since
             if is_down:
                 self._connects += 1
             else:

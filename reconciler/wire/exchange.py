@@ -90,6 +90,8 @@ class Wire:
         Each attempt runs in a thread of its own, and may be left behind there.
         """
         resource = urlsplit(url).path
+        if not self._breaker.answered:  # a server that never answers is not waited for longer than one that refuses
+            longest_s = min(longest_s or self.limits.longest_exchange_s, self.limits.patience_s)
         policy = Policy(
             self.limits, self._breaker, self.service.denies_in_maintenance, self._is_alive, now=self._clock.now
         )
@@ -130,11 +132,12 @@ class Wire:
         self._stop_if_asked()
         if not self._breaker.admits():
             raise Trouble(self._breaker.detail, Scope.HELD_BACK, sent=False, retry_after_s=self._breaker.wait_s)
+        began = self._clock.now()
         try:
             with self._limiter.turn():
                 value = self._attempt(url, attempt, longest_s or self.limits.longest_exchange_s, grace_s)
         except Trouble as trouble:
-            self._report(resource, trouble)
+            self._report(resource, trouble, began)
             raise
         except BaseException:
             self._breaker.abandoned()
@@ -152,11 +155,11 @@ class Wire:
         except (requests.RequestException, HTTPError) as error:
             raise explain(error, url, self.service.ca_setting) from error
 
-    def _report(self, resource: str, trouble: Trouble) -> None:
+    def _report(self, resource: str, trouble: Trouble, began: float) -> None:
         match trouble.scope:
             case Scope.SERVER | Scope.ANSWER:
                 is_down = trouble.scope is Scope.SERVER
-                self._breaker.failed(resource, self.redact(trouble.detail), is_down=is_down)
+                self._breaker.failed(resource, self.redact(trouble.detail), is_down=is_down, began=began)
             case Scope.ELSEWHERE:
                 self._breaker.succeeded()
             case Scope.LIMITED:

@@ -84,6 +84,8 @@ class Policy:
 
     def _is_bad_enough(self, state: RetryCallState) -> bool:
         out_of_patience = self._exceeds(self.breaker.down_s, state)
+        if out_of_patience and state.attempt_number == 1 and not self.breaker.answered:
+            return True  # the first contact took all our patience: a sign of life would take as much again
         if out_of_patience or state.attempt_number % self.limits.tries == 0:
             self.is_alone = self.is_alive()
         return out_of_patience or self.is_alone

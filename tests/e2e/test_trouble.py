@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -337,3 +339,39 @@ def test_config_mistakes_are_all_told_at_once_and_nothing_is_contacted(company: 
     )
     assert len(said) == 5
     assert KEY not in ran.err
+
+
+def test_a_time_beyond_all_reason_stops_nothing(company: Company) -> None:
+    """Two finite times whose sum is not: both are bad times and count 0; the pipeline beside it is sent."""
+    endless = b'<testsuite><testcase name="g_TC2" time="1e308"/><testcase name="h_TC2" time="1e308"/></testsuite>'
+    first, second = company.pipeline({"unit": endless}), company.pipeline({"unit": junit("a_TC1")})
+
+    company.once()
+
+    assert company.verdicts(first) == {"TC2/1": "Pass"}
+    assert company.verdicts(second) == {"TC1/1": "Pass"}
+    assert {result["Duration"] for result in company.rally_store.results()} == {0, 0.5}
+
+
+def test_paths_that_are_folders_are_mistakes_of_the_config(company: Company) -> None:
+    """Told with its place before anything is contacted; so is a verdict that is none."""
+    company.configure(ledger={"path": "/"}, mapping={"file": "."}, results={"flaky": "ignore"})
+
+    ran = company.run("--once")
+
+    assert ran.status == 2
+    assert len(ran.err.splitlines()) == 3
+    assert not list(company.gitlab.server.log)
+
+
+def test_a_database_of_another_program_is_not_taken_over(company: Company) -> None:
+    """One clear line; the file stays as it was."""
+    with closing(sqlite3.connect(company.folder / "other.db")) as other:
+        other.execute("CREATE TABLE foo (bar)")
+    company.configure(ledger={"path": "other.db"})
+
+    ran = company.run("--once")
+
+    assert (ran.status, "another program" in ran.err) == (1, True)
+    with closing(sqlite3.connect(company.folder / "other.db")) as other:
+        assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("foo",)]

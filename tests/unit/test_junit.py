@@ -301,6 +301,7 @@ def test_names_are_kept_as_they_are(attributes: str, key: str) -> None:
         ("NaN", 0.0),
         ("inf", 0.0),
         ("1e400", 0.0),
+        ("1e308", 0.0),
         ("1_000", 0.0),
         ("١٢", 0.0),
         ("0x10", 0.0),

@@ -377,7 +377,7 @@ def test_a_401_of_rally_may_be_maintenance_once_it_has_answered(connect: Callabl
 
 def test_an_answer_that_drips_is_cut(connect: Callable[..., Client]) -> None:
     """Each piece is in time, the whole is not."""
-    client = connect(RALLY, clock=Clock(), longest_exchange_s=0.3, patience_s=0.1)
+    client = connect(RALLY, clock=Clock(), longest_exchange_s=0.3, patience_s=0.3)
     client.fail(Drip(1, 0.1), times=None)
     with pytest.raises(ServiceDown, match=r"no whole answer within 0\.3 s"):
         client.get()
@@ -553,3 +553,13 @@ def test_no_secret_is_in_an_error(connect: Callable[..., Client]) -> None:
         client.get(f"/{SECRET}")
     assert SECRET not in str(error.value)
     assert "secret" in str(error.value)
+
+
+def test_a_server_that_never_answered_is_waited_for_within_our_patience(connect: Callable[..., Client]) -> None:
+    """It takes connections and says nothing: no longer than one that refuses them, whatever a read may take later."""
+    client = connect(patience_s=0.5, clock=Clock())
+    client.fail(Stall(30), times=None)
+    began = time.monotonic()
+    with pytest.raises(ServiceDown):
+        client.get()
+    assert time.monotonic() - began < 3
