@@ -172,6 +172,10 @@ def test_bytes_before_the_zip_do_not_matter() -> None:
 # --- bad members -----------------------------------------------------------------------------------------------------
 
 
+LOOKS_FOR_OVERLAPS = hasattr(zipfile.ZipInfo("x"), "_end_offset")
+"""Whether this Python's zipfile refuses members that lie over each other (3.11.8, 3.12.2, 3.13)."""
+
+
 @pytest.mark.parametrize(
     ("field", "value", "form", "kind"),
     [
@@ -194,7 +198,11 @@ def test_a_directory_that_lies_about_one_member_is_found_out(
     """Its neighbours are read; nothing beyond the archive's end is asked for."""
     data = packed([("a.xml", XML), ("bad.xml", XML * 3), ("c.xml", XML)])
     found = read_all(RemoteArchive(Source(altered(data, "bad.xml", FIELDS[field], value, form))))
-    assert found == {"a.xml": XML, "bad.xml": kind or XML * 3, "c.xml": XML}
+    neighbour: str | bytes = XML
+    if LOOKS_FOR_OVERLAPS and (field, value) in {("packed", 0x7FFFFFFF), ("offset", 5)}:
+        kind = "corrupt"
+        neighbour = "corrupt" if field == "offset" else XML  # the one that is laid over
+    assert found == {"a.xml": neighbour, "bad.xml": kind or XML * 3, "c.xml": XML}
 
 
 def test_damaged_bytes_are_found_out() -> None:
