@@ -201,7 +201,18 @@ def _configured(config_path: Path) -> tuple[Settings, list[Row]]:
 
     settings = config.load(config_path, os.environ, look_into_mapping=lambda path: mapping_file.read(path)[1])
     log.configure(settings.log.level, json=settings.log.json, secrets=settings.secrets())
+    _say_what_waits(settings)
     return settings, mapping_file.read(settings.mapping.file)[0]
+
+
+def _say_what_waits(settings: Settings) -> None:
+    """Claim nothing: who sets these keys shall know that nothing acts on them yet."""
+    from loguru import logger
+
+    for name in ("attachments", "sprints", "metrics", "notify"):
+        section = getattr(settings, name)
+        if section != type(section)():
+            logger.warning("This section is checked, but nothing acts on it yet", section=name)
 
 
 @contextmanager
