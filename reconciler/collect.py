@@ -87,7 +87,8 @@ class _Collector:
 
     def _wanted(self, projects: list[Project], seen: set[int], name: str) -> Iterator[Project]:
         for project in projects:
-            wanted = not self.scope.projects or {name, str(project.id), project.path} & set(self.scope.projects)
+            names = {name.lower(), str(project.id), project.path.lower()}  # GitLab's paths know no case
+            wanted = not self.scope.projects or names & {one.lower() for one in self.scope.projects}
             if wanted and project.id not in seen:
                 seen.add(project.id)
                 yield project

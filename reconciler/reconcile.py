@@ -177,7 +177,8 @@ def _conclude(world: World, pass_id: int, order: Order, done: Done) -> Outcome:
     trouble = {"Rally": "; ".join(sent.down + sent.failed)}
     if order.collects:
         trouble["GitLab"] = "; ".join(collected.down + collected.failed)
-    world.ledger.end_pass(pass_id, trouble, summary, world.now())
+    # A plan is no success of sending: a dry run leaves what is known of the services as it was.
+    world.ledger.end_pass(pass_id, {} if order.dry_run else trouble, summary, world.now())
     if world.stop.is_set():
         raise Stopped("asked to stop; what was begun is in the ledger, the next pass goes on")
     logger.info("Pass done", **{name: number for name, number in summary.items() if number})
