@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 64 * 1024
 _GZIP = b"\x1f\x8b"
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _LONGEST_HEADER = 256 * 1024
 
 _HEADER_BYTES = 10
@@ -37,11 +36,6 @@ class BadGzip(ReconcilerError):
 def is_gzip(head: bytes) -> bool:
     """Tell from the first bytes whether this is a gzip file."""
     return head.startswith(_GZIP)
-
-
-def is_zip(head: bytes) -> bool:
-    """Tell from the first bytes whether this is a zip: what GitLab before 19.4 sends for `?file_type=junit`."""
-    return head.startswith(_ZIP)
 
 
 def members(stream: BinaryIO, *, max_bytes: int) -> Iterator[tuple[str, BinaryIO]]:

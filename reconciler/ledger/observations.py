@@ -82,9 +82,8 @@ class Observations:
 
     # --- pipelines ---
 
-    def store_pipelines(self, pipelines: Iterable[Pipeline]) -> int:
-        """Note pipelines as GitLab lists them; the number that need reading now and did not before."""
-        before = self.count_unread()
+    def store_pipelines(self, pipelines: Iterable[Pipeline]) -> None:
+        """Note pipelines as GitLab lists them."""
         with self._store.transaction():
             self._store.run_many(
                 "INSERT INTO pipelines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (pipeline_id) DO UPDATE"
@@ -92,11 +91,6 @@ class Observations:
                 " WHERE excluded.updated_at >= updated_at",
                 (_pipeline_row(pipeline) for pipeline in pipelines),
             )
-        return self.count_unread() - before
-
-    def count_unread(self) -> int:
-        """Count the finished pipelines with something left to read."""
-        return int(self._store.value(f"SELECT COUNT(*) FROM ({_UNREAD})"))
 
     def unread(self) -> list[Pipeline]:
         """List the finished pipelines with something left to read, oldest first."""
