@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from reconciler import notes
-from reconciler.dispatch import Dispatcher, Sent
+from reconciler.compose import Composer, Parcel
+from reconciler.dispatch import GONE, Dispatcher, Letter, Sent
 from reconciler.errors import Misconfigured
-from reconciler.model import Build, TestCaseResult
-from reconciler.plan import IGNORE, Absorb, Add, Verdicts, missing
+from reconciler.plan import IGNORE, Absorb, Add, missing
 
 if TYPE_CHECKING:
     import threading
@@ -19,11 +18,12 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from reconciler.config import Settings
-    from reconciler.ledger.entries import Contribution, PipelineLine
+    from reconciler.evidence import Wanted
     from reconciler.ledger.ledger import Ledger
-    from reconciler.model import Key, PipelineId
+    from reconciler.model import Build, FormattedID, ObjectID, PipelineId, Rejected
     from reconciler.ports import Rally
 
+ResultLetter = Letter[Add, Parcel]
 TESTS_AT_ONCE = 5_000
 """How many pending tests are planned together; bounds memory, not what a pass sends."""
 PIPELINES_AT_ONCE = 250
@@ -49,6 +49,66 @@ def settle(rally: Rally, ledger: Ledger, older_than: timedelta, now: datetime) -
 
 
 @dataclass(slots=True)
+class ResultDesk:
+    """How results are written, sent and noted."""
+
+    rally: Rally
+    ledger: Ledger
+    parcel: Callable[[Add], Parcel]
+    """Writes a result, with its Notes."""
+    sent: Sent
+    gone: list[tuple[int, Add, str]] = field(default_factory=list)
+    """Still intended, with Rally's reason: their test case may have been deleted."""
+    fresh: set[int] = field(default_factory=set)
+    """Entries that this process made: nobody can have hung anything on them yet."""
+    what: str = "results"
+
+    def compose(self, add: Add) -> Parcel:
+        """Write one."""
+        return self.parcel(add)
+
+    def size(self, parcel: Parcel) -> int:
+        """Ask the adapter."""
+        return self.rally.payload_size(parcel.result)
+
+    def objection(self, parcel: Parcel) -> str:
+        """Ask the workspace's schema."""
+        return self.rally.check(parcel.result)
+
+    def intend(self, composed: Sequence[tuple[Add, Parcel]], now: datetime) -> list[int]:
+        """Write them down together with the files that they are to have."""
+        return self.ledger.entries.intend([(add, one.result.build, one.wanted) for add, one in composed], now)
+
+    def create(self, parcels: Sequence[Parcel], *, batch: bool) -> list[ObjectID | Rejected]:
+        """Send them."""
+        if not batch:
+            return [self.rally.add_result(parcels[0].result)]
+        return self.rally.add_results([parcel.result for parcel in parcels])
+
+    def confirm(self, created: Sequence[tuple[ResultLetter, ObjectID]], now: datetime) -> None:
+        """Note what is in Rally now."""
+        self.ledger.entries.confirm([(letter.row, object_id) for letter, object_id in created], now)
+        self.fresh.update(letter.row for letter, _ in created)
+        self.sent.results += len(created)
+
+    def refuse(self, refused: Sequence[tuple[ResultLetter, str]], now: datetime) -> None:
+        """Note what is refused, but for what is perhaps only gone."""
+        self.gone += [(letter.row, letter.item, reason) for letter, reason in refused if GONE in reason]
+        final = [(letter, reason) for letter, reason in refused if GONE not in reason]
+        for letter, reason in final:
+            logger.warning("Rally refuses a result", key=letter.item.title, reason=reason)
+        self.ledger.entries.refuse([(letter.row, reason) for letter, reason in final], now)
+        self.sent.refused += len(final)
+
+    def withdraw(self, letters: Sequence[ResultLetter], why: str, now: datetime) -> None:
+        """Note what was not done."""
+        self.ledger.entries.withdraw([letter.row for letter in letters], why, now)
+
+    def unheard(self, letters: Sequence[ResultLetter], why: str, now: datetime) -> None:
+        """Do nothing: the open intents say it."""
+
+
+@dataclass(slots=True)
 class Push:
     """Plan and send what is missing, a bounded number of tests at a time."""
 
@@ -59,7 +119,15 @@ class Push:
     now: Callable[[], datetime]
     sent: Sent
     """Filled while sending, so that it is true also of a pass that is cut short."""
-    _lines: dict[PipelineId, PipelineLine] = field(default_factory=dict)
+    composer: Composer = field(init=False)
+    desk: ResultDesk = field(init=False)
+    attached: dict[ObjectID, int | None] = field(default_factory=dict)
+    """How many attachments results have that Rally was asked about in this pass; None: it did not say."""
+
+    def __post_init__(self) -> None:
+        """Set up the desk."""
+        self.composer = Composer(self.ledger, self.settings)
+        self.desk = ResultDesk(self.rally, self.ledger, self.composer.parcel, self.sent)
 
     def run(self) -> None:
         """Create every result that is due.
@@ -67,30 +135,33 @@ class Push:
         Raises:
             ServiceDown, Unauthorized, Misconfigured: Rally could not be asked what it has; nothing was created since.
         """
-        dispatcher = Dispatcher(self.rally, self.ledger.entries, self.settings.rally, self.stop, self.sent)
+        dispatcher = Dispatcher(self.desk, self.settings.rally, self.stop, self.sent)
         for adds in self._windows():
             if not self.sent.writes:
                 self._check_words()
             busy = {intent.test_case for intent in self.ledger.entries.open_intents()}
-            dispatcher.send(adds, self._compose, busy=busy, now=self.now)
-            self._look_into(self.sent)
-            if dispatcher.halted:
+            dispatcher.send(adds, busy=busy, now=self.now)
+            self._look_into_gone()
+            if self.sent.halted:
                 break
 
     def preview(self) -> list[dict[str, Any]]:
-        """List what `run` would create, as `--dry-run --json` prints it."""
-        return [
-            {
-                "kind": "result",
-                "build": self._build(add.key, add.iid),
-                "test_case": add.key.formatted_id,
-                "verdict": add.verdict,
-                "date": _iso(add.date),
-                "key": str(add.key),
-            }
-            for adds in self._windows()
-            for add in adds
-        ]
+        """List what `run` would create, and what would be attached to it, as `--dry-run --json` prints it."""
+        return [action for adds in self._windows() for add in adds for action in self._actions(add)]
+
+    def _actions(self, add: Add) -> Iterator[dict[str, Any]]:
+        build = self.composer.build(add.key, add.iid)
+        yield {
+            "kind": "result",
+            "build": build,
+            "test_case": add.key.formatted_id,
+            "verdict": add.verdict,
+            "date": _iso(add.date),
+            "key": str(add.key),
+        }
+        for file in self.composer.wanted(add.tests):
+            if file.fate == "upload":
+                yield attachment_action(build, add.key.formatted_id, file.name, file.size_bytes)
 
     def _windows(self) -> Iterator[list[Add]]:
         """Plan some pipelines at a time, after asking Rally what it has of their Builds."""
@@ -109,21 +180,26 @@ class Push:
         """Plan; adopt what Rally has of the Builds that something is missing of; plan those again."""
         adds, absorbs = self._compare(pipelines)
         if adds:
-            builds = {self._build(add.key, add.iid) for add in adds}
+            builds = {self.composer.build(add.key, add.iid) for add in adds}
             owners = {add.key.pipeline_id: add.key.project_id for add in adds}
-            self.ledger.entries.adopt(self.rally.results_of(sorted(builds)), owners, self.now())
+            found = self.rally.results_of(sorted(builds))
+            self.attached.update((result.object_id, result.attachments) for result in found)
+            self.ledger.entries.adopt(found, owners, self.now())
             adds, absorbs = self._compare(pipelines)
-        self.ledger.entries.absorb(absorbs)
+        self.ledger.entries.absorb([(absorb, self._wanted(absorb)) for absorb in absorbs], self.now())
         for pipeline in pipelines:
             self.ledger.entries.restand(pipeline)
         return adds
 
+    def _wanted(self, absorb: Absorb) -> Sequence[Wanted]:
+        """Decide which files a result has that was found in Rally; one of ours has its own already."""
+        return self.composer.wanted(absorb.tests) if absorb.decides else ()
+
     def _compare(self, pipelines: Sequence[PipelineId]) -> tuple[list[Add], list[Absorb]]:
-        results = self.settings.results
         adds: list[Add] = []
         absorbs: list[Absorb] = []
         for pipeline in pipelines:
-            for action in missing(self.ledger.entries.groups(pipeline), Verdicts(results.skipped, results.flaky)):
+            for action in missing(self.ledger.entries.groups(pipeline), self.composer.verdicts):
                 match action:
                     case Add():
                         adds.append(action)
@@ -142,76 +218,34 @@ class Push:
                     f"use one of {', '.join(sorted(allowed))}"
                 )
 
-    def _compose(self, add: Add) -> TestCaseResult:
-        return TestCaseResult(
-            key=add.key,
-            build=self._build(add.key, add.iid),
-            test_case=add.test_case,
-            verdict=add.verdict,
-            date=add.date,
-            duration_s=add.duration_s,
-            notes=self._notes(add),
-        )
-
-    def _notes(self, add: Add) -> str:
-        pipeline = add.key.pipeline_id
-        if pipeline not in self._lines:
-            self._lines[pipeline] = self.ledger.entries.pipeline_line(pipeline)
-        line = self._lines[pipeline]
-        tests = self.ledger.entries.contributions(add.tests)
-        verdicts = Verdicts(self.settings.results.skipped, self.settings.results.flaky)
-        return notes.render(
-            notes.Content(
-                key=str(add.key),
-                pipeline_url=line.url,
-                pipeline_id=pipeline,
-                ref=line.ref,
-                sha=line.sha,
-                commit_url=f"{line.project_url}/-/commit/{line.sha}",
-                tests=[_test_line(test, verdicts) for test in tests],
-                lossy=any(test.lossy for test in tests),
-            )
-        )
-
-    def _build(self, key: Key, iid: int) -> Build:
-        template = self.settings.results.build
-        return Build(template.format(pipeline_id=key.pipeline_id, project_id=key.project_id, pipeline_iid=iid))
-
-    def _look_into(self, sent: Sent) -> None:
+    def _look_into_gone(self) -> None:
         """See whether the test cases that Rally could not read are gone: their tests are then held, not refused."""
-        if not sent.gone:
+        gone = self.desk.gone
+        if not gone:
             return
-        wanted = sorted({add.key.formatted_id for _, add, _ in sent.gone})
+        wanted = sorted({add.key.formatted_id for _, add, _ in gone})
         there = self.rally.test_cases_by_id(wanted)
         self.ledger.test_cases.update(there.values())
-        for entry_id, add, reason in sent.gone:
+        for entry_id, add, reason in gone:
             case = there.get(add.key.formatted_id)
             if case is not None and case.object_id == add.test_case:
                 self.ledger.entries.refuse([(entry_id, reason)], self.now())
-                sent.refused += 1
+                self.sent.refused += 1
                 continue
             self.ledger.entries.withdraw([entry_id], reason, self.now())
             if case is None:
                 logger.warning("A test case is gone from Rally", test_case=add.key.formatted_id)
                 self.ledger.test_cases.forget(add.key.formatted_id)
-        pipelines = {add.key.pipeline_id for _, add, _ in sent.gone}
+        pipelines = {add.key.pipeline_id for _, add, _ in gone}
         self.ledger.subjects.classify()
-        sent.gone.clear()
+        gone.clear()
         for pipeline in pipelines:
             self.ledger.entries.restand(pipeline)  # a test of several test cases is held for the one that is gone
 
 
-def _test_line(test: Contribution, verdicts: Verdicts) -> notes.TestLine:
-    return notes.TestLine(
-        verdict=verdicts.of(test.outcome, flaky=test.flaky),
-        key=test.key,
-        job_name=test.job_name,
-        job_url=test.job_url,
-        duration_s=test.duration_s,
-        message=test.message,
-        attempts=test.attempts,
-        flaky=test.flaky,
-    )
+def attachment_action(build: Build, test_case: FormattedID, name: str, size_bytes: int | None) -> dict[str, Any]:
+    """Tell of one attachment to come, as `--dry-run --json` prints it."""
+    return {"kind": "attachment", "build": build, "test_case": test_case, "name": name, "size": size_bytes}
 
 
 def _iso(moment: datetime) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import io
-import struct
+import threading
 import zipfile
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from reconciler.errors import ReconcilerError
+from reconciler.zip_directory import ENTRY, mended
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -31,12 +33,6 @@ _HEADER_BYTES = 30
 _LONGER_EXTRA_BYTES = 512
 """How much more a member's own header may hold than the directory says of it (times and owners, by Info-ZIP)."""
 _DIRECTORY_BYTES = 32 * 1024 * 1024
-_DIRECTORY_ENTRY = b"PK\x01\x02"
-_ENTRY_BYTES = 46
-_ZIP64_VERSION = 45
-_UTF8 = 0x800
-_ZIP64, _UNICODE_PATH, _UNKNOWN = 0x0001, 0x7075, 0xFFFF
-"""Kinds of extra fields (PKWARE's APPNOTE 4.5 and 4.6.9)."""
 _WASTE = 200
 """Up to one in so many of the archive's bytes may be fetched for nothing, to save requests."""
 
@@ -75,6 +71,12 @@ class Member:
     """As the zip has it, whatever that is: only ever compared, never opened."""
     size_bytes: int
     """Unpacked; not to be relied on before the member was read to its end."""
+    crc: int = 0
+    """CRC-32 of its bytes, as the directory has it."""
+    copies: int = 1
+    """How many members have this path; the last one counts, as every unzip leaves it."""
+    objection: BadMember | None = None
+    """What is known to be wrong with it before a byte is fetched: encrypted, a bomb, a method that nobody uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,32 +96,47 @@ class Caps:
 _DEFAULT_CAPS = Caps()
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An archive's last bytes, its directory among them: a source that has them lets it be opened without a request."""
+
+    data: bytes
+    directory_bytes: int
+    """How many of them, counted from the end, were read to open it."""
+
+
 class RangeSource(Protocol):
     """Bytes somewhere else, of which ranges can be had; whatever it raises passes through the archive."""
 
     def tail(self, length: int) -> tuple[int, bytes]:
-        """Tell the size of the whole, and give its last bytes, at most so many; called once, before `read`."""
+        """Tell the size of the whole, and give its last bytes: so many, or more where they are at hand.
+
+        Called once, before `read`.
+        """
 
     def read(self, start: int, length: int) -> bytes:
         """Give exactly these bytes, which lie within the whole."""
 
 
 class LocalFile:
-    """A file at hand as a source."""
+    """A file at hand as a source, for any number of threads."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._lock = threading.Lock()
 
     def tail(self, length: int) -> tuple[int, bytes]:
         """Tell the size and give the last bytes."""
-        size = self._file.seek(0, io.SEEK_END)
+        with self._lock:
+            size = self._file.seek(0, io.SEEK_END)
         start = max(0, size - length)
         return size, self.read(start, size - start)
 
     def read(self, start: int, length: int) -> bytes:
         """Give these bytes."""
-        self._file.seek(start)
-        return self._file.read(length)
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(length)
 
 
 class RemoteArchive:
@@ -141,9 +158,16 @@ class RemoteArchive:
         except Exception as error:  # what zipfile raises over a hostile directory is of no fixed kind
             raise BadArchive("corrupt", f"its directory cannot be read: {_said(error)}") from error
         self._file.is_opening = False
-        self._infos = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
-        self.members = tuple(Member(info.filename, info.file_size) for info in self._infos.values())
+        infos = [info for info in self._zip.infolist() if not info.is_dir()]
+        copies = Counter(info.filename for info in infos)
+        self._infos = {info.filename: info for info in infos}
+        self._members = {path: self._member(info, copies[path]) for path, info in self._infos.items()}
+        self.members = tuple(self._members.values())
         """The files in it, without folders; of several with one path the last, as every unzip leaves it."""
+
+    def ending(self) -> Ending:
+        """Give what is at hand of its end."""
+        return self._file.ending()
 
     def open(self, paths: Collection[str]) -> Iterator[tuple[Member, io.BufferedReader | BadMember]]:
         """Give the members with these paths in the order of their bytes, each to be read before the next is asked for.
@@ -152,11 +176,10 @@ class RemoteArchive:
         size is held against the caps before a byte of it is fetched; its checksum and size are compared at its end.
         """
         infos = sorted((self._infos[path] for path in set(paths) & self._infos.keys()), key=_offset)
-        good = [info for info in infos if self._objection(info) is None]
-        self._file.plan(self._runs(good))
+        self._file.plan(self._runs(info for info in infos if self._members[info.filename].objection is None))
         for info in infos:
-            member = Member(info.filename, info.file_size)
-            objection = self._objection(info)
+            member = self._members[info.filename]
+            objection = member.objection or (self._spent_all() if self._left <= 0 else None)
             if objection is not None:
                 yield member, objection
                 continue
@@ -169,6 +192,9 @@ class RemoteArchive:
             with opened:
                 yield member, io.BufferedReader(_Content(opened, info, self._spend), _BLOCK)
 
+    def _member(self, info: zipfile.ZipInfo, copies: int) -> Member:
+        return Member(info.filename, info.file_size, info.CRC, copies, self._objection(info))
+
     def _objection(self, info: zipfile.ZipInfo) -> BadMember | None:
         caps = self._caps
         if info.flag_bits & _ENCRYPTED:
@@ -179,14 +205,15 @@ class RemoteArchive:
             return BadMember("too-large", f"it has {info.file_size:,} bytes, more than {caps.member_bytes:,}")
         if info.file_size > max(caps.ratio_free_bytes, caps.ratio * info.compress_size):
             return BadMember("too-large", f"{info.compress_size:,} bytes that unpack to {info.file_size:,}: a zip bomb")
-        if self._left <= 0:
-            return BadMember("too-large", f"more than {caps.total_bytes:,} bytes were unpacked of this archive")
         return None
 
     def _spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise BadMember("too-large", f"more than {self._caps.total_bytes:,} bytes were unpacked of this archive")
+            raise self._spent_all()
+
+    def _spent_all(self) -> BadMember:
+        return BadMember("too-large", f"more than {self._caps.total_bytes:,} bytes were unpacked of this archive")
 
     def _runs(self, infos: Iterable[zipfile.ZipInfo]) -> list[tuple[int, int]]:
         """Tell what is to be fetched in one go: where members lie, small gaps between them included."""
@@ -232,11 +259,16 @@ class _Sparse(io.RawIOBase):
         self._most_members = most_members
         self.size, self._tail = source.tail(TAIL_BYTES)
         self._tail_start = self.size - len(self._tail)
+        self._opened_from = self.size
         self._piece, self._piece_start = b"", 0
         self._runs: list[tuple[int, int]] = []
         self._at = 0
         self.is_opening = True
         """Whether what begins like a directory is one."""
+
+    def ending(self) -> Ending:
+        """Give what is at hand of its end, after it was opened."""
+        return Ending(self._tail, self.size - self._opened_from)
 
     def plan(self, runs: list[tuple[int, int]]) -> None:
         """Fetch these stretches each as one from now on, or in as few pieces as `PIECE_BYTES` allows."""
@@ -272,14 +304,26 @@ class _Sparse(io.RawIOBase):
             raise BadArchive(
                 "too-large", f"its directory has {stop - self._at:,} bytes, more than {_DIRECTORY_BYTES:,}"
             )
+        if self.is_opening:
+            self._lengthen_tail(self._at)
         parts: list[bytes] = []
         while self._at < stop:
             parts.append(self._some(self._at, stop))
             self._at += len(parts[-1])
         data = b"".join(parts)
-        if len(data) > TAIL_BYTES and data.count(_DIRECTORY_ENTRY) > self._most_members:
+        if len(data) > TAIL_BYTES and data.count(ENTRY) > self._most_members:
             raise BadArchive("too-large", f"it has more than {self._most_members:,} members")
-        return _mended(data) if data.startswith(_DIRECTORY_ENTRY) and self.is_opening else data
+        return mended(data) if data.startswith(ENTRY) and self.is_opening else data
+
+    def _lengthen_tail(self, start: int) -> None:
+        """Hold all from here on: zipfile looks for the directory from the end, and its parts adjoin one another."""
+        self._opened_from = min(self._opened_from, start)
+        if self._tail_start - start > _DIRECTORY_BYTES:
+            raise BadArchive("corrupt", "parts of its directory lie far from its end")
+        if start < self._tail_start:
+            starts = range(start, self._tail_start, PIECE_BYTES)
+            pieces = [self._source.read(at, min(PIECE_BYTES, self._tail_start - at)) for at in starts]
+            self._tail, self._tail_start = b"".join([*pieces, self._tail]), start
 
     def _some(self, start: int, stop: int) -> bytes:
         if start >= self._tail_start:
@@ -296,45 +340,6 @@ class _Sparse(io.RawIOBase):
         if following and start < self._runs[following - 1][1]:
             stop = max(stop, self._runs[following - 1][1])
         return min(stop, start + PIECE_BYTES, self._tail_start)
-
-
-def _mended(directory: bytes) -> bytes:
-    """Change what would make zipfile refuse the directory for one entry's sake; that member is then bad by itself.
-
-    A newer version of the format than zipfile knows, a name that is not the UTF-8 that it is said to be, and extra
-    fields that do not hold what they must (CPython's Lib/zipfile, `_RealGetContents` and `_decodeExtra`).
-    """
-    data, at = bytearray(directory), 0
-    while data.startswith(_DIRECTORY_ENTRY, at) and at + _ENTRY_BYTES <= len(data):
-        data[at + 6] = min(data[at + 6], _ZIP64_VERSION)
-        flags, sizes = struct.unpack_from("<H", data, at + 8)[0], struct.unpack_from("<II", data, at + 20)
-        name, extra, comment = struct.unpack_from("<HHH", data, at + 28)
-        start = at + _ENTRY_BYTES
-        if flags & _UTF8 and not _is_utf8(bytes(data[start : start + name])):
-            struct.pack_into("<H", data, at + 8, flags & ~_UTF8)
-        wide = [*sizes, *struct.unpack_from("<I", data, at + 42)].count(0xFFFFFFFF)
-        _mend_extra(data, start + name, min(start + name + extra, len(data)), zip64_bytes=8 * wide)
-        at = start + name + extra + comment
-    return bytes(data)
-
-
-def _mend_extra(data: bytearray, at: int, stop: int, *, zip64_bytes: int) -> None:
-    """Turn extra fields that zipfile stumbles over into such as nobody knows."""
-    while at + 4 <= stop:
-        kind, length = struct.unpack_from("<HH", data, at)
-        fitting = min(length, stop - at - 4)
-        too_short = kind == _ZIP64 and length < zip64_bytes
-        if fitting != length or too_short or kind == _UNICODE_PATH:
-            struct.pack_into("<HH", data, at, _UNKNOWN, fitting)
-        at += 4 + fitting
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class _Content(io.RawIOBase):

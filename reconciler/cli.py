@@ -209,7 +209,7 @@ def _say_what_waits(settings: Settings) -> None:
     """Claim nothing: who sets these keys shall know that nothing acts on them yet."""
     from loguru import logger
 
-    for name in ("attachments", "sprints", "metrics", "notify"):
+    for name in ("sprints", "metrics", "notify"):
         section = getattr(settings, name)
         if section != type(section)():
             logger.warning("This section is checked, but nothing acts on it yet", section=name)
@@ -265,13 +265,14 @@ def status(where: dict[str, Any], *, json_too: bool) -> None:
     told = {
         "tests": views.tests(store),
         "entries": views.entries(store),
-        "attachments": dict.fromkeys(("pending", "done", "linked", "missing", "refused"), 0),
+        "attachments": views.attachments(store),
         "pipelines": views.pipelines(store),
         "problems": views.problems(store),
         "sprints": [],
         "services": views.services(store),
         "last_success": views.last_success(store),
         "refused": views.refusals(store),
+        "unattached": views.unattached(store),
         "last_pass": views.last_pass(store),
     }
     store.close()

@@ -136,7 +136,7 @@ class _Collector:
         observations = self.ledger.observations
         try:
             with logger.contextualize(project=pipeline.project_id, pipeline=pipeline.id):
-                reading.read_pipeline(self.gitlab, observations, self.settings.results.junit_paths, pipeline, self.now)
+                reading.read_pipeline(self.gitlab, observations, self.settings, pipeline, self.now)
         except (NotThere, Forbidden) as error:
             problem = (reading.UNREADABLE, f"its jobs cannot be listed: {error}")
             observations.pipeline_problem(pipeline.id, problem, self.now)

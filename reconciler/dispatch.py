@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from loguru import logger
 
 from reconciler.errors import BatchRefused, NoAnswer, NotDone, ServiceDown, Stopped, Unauthorized
 from reconciler.model import Rejected
-from reconciler.waiting import Waiting
+from reconciler.waiting import Item, Waiting
 
 if TYPE_CHECKING:
     import threading
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reconciler.config import RallySettings
-    from reconciler.ledger.entries import Entries
-    from reconciler.model import Key, ObjectID, TestCaseResult
-    from reconciler.plan import Add
-    from reconciler.ports import Rally
+    from reconciler.model import ObjectID
+
+Payload = TypeVar("Payload")
 
 BATCH_BYTES = 1_000_000
 """Rally documents no limit for `/batch`; DESIGN keeps a request below this."""
 CONFLICTS = 8
-"""How often one result is sent again after Rally's "Concurrency conflict" before it waits for the next pass."""
+"""How often one thing is sent again after Rally's "Concurrency conflict" before it waits for the next pass."""
 TURNED_AWAY = 6
 """How many requests in a row may be turned away at the door before the pass stops sending."""
 PATIENCE_S = 60.0
@@ -43,68 +42,91 @@ class Sent:
     """What sending did, and what stood in its way."""
 
     results: int = 0
+    attachments: int = 0
     writes: int = 0
     """Requests that were to create something."""
     refused: int = 0
     down: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-    gone: list[tuple[int, Add, str]] = field(default_factory=list)
-    """Still intended, with Rally's reason: their test case may have been deleted."""
+    halted: bool = False
+    """Rally is away or says No to us as a whole: nothing more is sent in this pass."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter:
-    """One result on its way."""
+class Letter(Generic[Item, Payload]):
+    """One thing on its way."""
 
-    entry_id: int
-    add: Add
-    result: TestCaseResult
+    row: int
+    """Its row in the ledger."""
+    item: Item
+    payload: Payload
 
 
-class Dispatcher:
-    """Sends results; everything but the requests themselves happens in the caller's thread."""
+class Desk(Protocol[Item, Payload]):
+    """What a dispatcher asks and tells about one kind of creates; in its own thread, but for `create`."""
 
-    def __init__(
-        self, rally: Rally, entries: Entries, limits: RallySettings, stop: threading.Event, sent: Sent
-    ) -> None:
+    what: str
+    """Their name for a person, in the plural."""
+
+    def compose(self, item: Item) -> Payload:
+        """Write what is sent."""
+
+    def size(self, payload: Payload) -> int:
+        """Tell how many bytes it takes in a request."""
+
+    def objection(self, payload: Payload) -> str:
+        """Tell why it is known that Rally would refuse it; "" when it is not."""
+
+    def intend(self, composed: Sequence[tuple[Item, Payload]], now: datetime) -> list[int]:
+        """Write down that these are about to be created; their rows."""
+
+    def create(self, payloads: Sequence[Payload], *, batch: bool) -> list[ObjectID | Rejected]:
+        """Make the request, without `/batch` where `batch` says so (then there is one); raises as the port does.
+
+        Runs in a worker thread.
+        """
+
+    def confirm(self, created: Sequence[tuple[Letter[Item, Payload], ObjectID]], now: datetime) -> None:
+        """Write down what came to be."""
+
+    def refuse(self, refused: Sequence[tuple[Letter[Item, Payload], str]], now: datetime) -> None:
+        """Write down what Rally, or its schema, said No to."""
+
+    def withdraw(self, letters: Sequence[Letter[Item, Payload]], why: str, now: datetime) -> None:
+        """Write down what certainly was not done."""
+
+    def unheard(self, letters: Sequence[Letter[Item, Payload]], why: str, now: datetime) -> None:
+        """React to silence: nobody knows what was done of these."""
+
+
+class Dispatcher(Generic[Item, Payload]):
+    """Sends things of one kind; everything but the requests themselves happens in the caller's thread."""
+
+    def __init__(self, desk: Desk[Item, Payload], limits: RallySettings, stop: threading.Event, sent: Sent) -> None:
         """Never use `/batch` with a `batch_size` of 1; batches and concurrency only ever shrink while this lives."""
-        self._rally = rally
-        self._entries = entries
+        self._desk = desk
         self._batch_size = limits.batch_size
         self._concurrency = limits.max_concurrency
         self._stop = stop
-        self._conflicts: Counter[Key] = Counter()
-        self._stuck: set[ObjectID] = set()
-        """Test cases whose oldest result waits for the next pass: the later ones must not overtake it."""
+        self._conflicts: Counter[str] = Counter()
+        self._stuck: set[int] = set()
+        """Lanes whose oldest thing waits for the next pass: the later ones must not overtake it."""
         self._turned_away = 0
         self._paused_s = 0.0
         self._not_before = 0.0
-        self._halted = False
         self.sent = sent
 
-    @property
-    def halted(self) -> bool:
-        """Rally is away or says No to us as a whole: nothing more is sent in this pass."""
-        return self._halted
-
-    def send(
-        self,
-        adds: Iterable[Add],
-        compose: Callable[[Add], TestCaseResult],
-        *,
-        busy: Iterable[ObjectID],
-        now: Callable[[], datetime],
-    ) -> None:
-        """Create these results, or find out for each why not.
+    def send(self, items: Iterable[Item], *, busy: Iterable[int], now: Callable[[], datetime]) -> None:
+        """Create these, or find out for each why not.
 
         What could not be sent for a passing reason is not intended when this returns, and is pending as before.
         """
-        waiting = Waiting(adds, busy)
-        flying: dict[Future[list[ObjectID | Rejected]], list[_Letter]] = {}
+        waiting = Waiting(items, busy)
+        flying: dict[Future[list[ObjectID | Rejected]], list[Letter[Item, Payload]]] = {}
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="rally") as pool:
             while True:
                 while self._may_launch(len(flying)) and (taken := waiting.take(self._batch_size)):
-                    letters = self._write_down(waiting, taken, compose, now())
+                    letters = self._write_down(waiting, taken, now())
                     if letters:
                         flying[pool.submit(self._create, letters)] = letters
                 if not flying and not (waiting.any_left() and self._pause()):
@@ -114,68 +136,74 @@ class Dispatcher:
 
     def _may_launch(self, flying: int) -> bool:
         if self._stop.is_set():
-            self._halted = True
-        return not self._halted and flying < self._concurrency and time.monotonic() >= self._not_before
+            self.sent.halted = True
+        return not self.sent.halted and flying < self._concurrency and time.monotonic() >= self._not_before
 
     def _pause(self) -> bool:
         """Wait until something may be sent again; False when nothing will be."""
-        if self._halted:
+        if self.sent.halted:
             return False
         self._stop.wait(max(0.0, self._not_before - time.monotonic()))
         return True
 
-    def _write_down(
-        self, waiting: Waiting, taken: Sequence[Add], compose: Callable[[Add], TestCaseResult], now: datetime
-    ) -> list[_Letter]:
+    def _write_down(self, waiting: Waiting[Item], taken: Sequence[Item], now: datetime) -> list[Letter[Item, Payload]]:
         """Intend as many as fit into one request; refuse what Rally's schema is known to refuse."""
-        composed: list[tuple[Add, TestCaseResult]] = []
+        composed: list[tuple[Item, Payload]] = []
         size = 0
-        for add in taken:
-            result = compose(add)
-            size += self._rally.payload_size(result)
+        for item in taken:
+            payload = self._desk.compose(item)
+            size += self._desk.size(payload)
             if composed and size > BATCH_BYTES:
                 break
-            composed.append((add, result))
+            composed.append((item, payload))
         rest = taken[len(composed) :]
         waiting.give_back(rest)
-        waiting.release({add.test_case for add in rest} - {add.test_case for add, _ in composed})
-        ids = self._entries.intend([(add, result.build) for add, result in composed], now)
-        letters = [_Letter(entry_id, add, result) for entry_id, (add, result) in zip(ids, composed, strict=True)]
-        refused = [(letter, reason) for letter in letters if (reason := self._rally.check(letter.result))]
+        waiting.release({item.lane for item in rest} - {item.lane for item, _ in composed})
+        rows = self._desk.intend(composed, now)
+        letters = [Letter(row, *pair) for row, pair in zip(rows, composed, strict=True)]
+        refused = [(letter, why) for letter in letters if (why := self._desk.objection(letter.payload))]
         self._refuse(refused, now)
-        hopeless = {letter.entry_id for letter, _ in refused}
-        going = [letter for letter in letters if letter.entry_id not in hopeless]
-        waiting.release({letter.add.test_case for letter, _ in refused} - {letter.add.test_case for letter in going})
+        hopeless = {letter.row for letter, _ in refused}
+        going = [letter for letter in letters if letter.row not in hopeless]
+        waiting.release({letter.item.lane for letter, _ in refused} - {letter.item.lane for letter in going})
         return going
 
-    def _create(self, letters: Sequence[_Letter]) -> list[ObjectID | Rejected]:
+    def _create(self, letters: Sequence[Letter[Item, Payload]]) -> list[ObjectID | Rejected]:
         """Make the request; runs in a worker thread and touches neither the ledger nor this object's state."""
         # Other answers may have shrunk the batch size since this was written down.
-        if self._batch_size == 1 and len(letters) == 1:
-            return [self._rally.add_result(letters[0].result)]
-        return self._rally.add_results([letter.result for letter in letters])
+        batch = self._batch_size > 1 or len(letters) > 1
+        return self._desk.create([letter.payload for letter in letters], batch=batch)
 
     def _land(
-        self, waiting: Waiting, letters: list[_Letter], future: Future[list[ObjectID | Rejected]], now: datetime
+        self,
+        waiting: Waiting[Item],
+        letters: list[Letter[Item, Payload]],
+        future: Future[list[ObjectID | Rejected]],
+        now: datetime,
     ) -> None:
         self.sent.writes += 1
         try:
             answers = future.result()
         except NoAnswer as error:
-            # Their test cases stay busy: the request may still be alive in Rally.
+            # Their lanes stay busy: the request may still be alive in Rally.
             if len(letters) <= self._batch_size:  # else it was on its way already when another shrank the batches
                 self._batch_size = max(1, self._batch_size // 2)
             self.sent.down.append(str(error))
-            logger.warning("Rally gave no answer: asked about later", results=len(letters), detail=str(error))
+            logger.warning(
+                "Rally gave no answer: asked about later", **{self._desk.what: len(letters)}, detail=str(error)
+            )
+            self._desk.unheard(letters, str(error), now)
             return
         except (NotDone, BatchRefused, Unauthorized, ServiceDown, Stopped) as error:
             self._not_carried_out(waiting, letters, error, now)
         else:
             self._turned_away, self._paused_s = 0, 0.0
             self._judge(waiting, letters, answers, now)
-        waiting.release({letter.add.test_case for letter in letters} - self._stuck)
+        waiting.release({letter.item.lane for letter in letters} - self._stuck)
 
-    def _not_carried_out(self, waiting: Waiting, letters: list[_Letter], error: Exception, now: datetime) -> None:
+    def _not_carried_out(
+        self, waiting: Waiting[Item], letters: list[Letter[Item, Payload]], error: Exception, now: datetime
+    ) -> None:
         """React to a request of which nothing was done."""
         match error:
             case NotDone(too_large=True) if len(letters) == 1:
@@ -186,16 +214,16 @@ class Dispatcher:
             case NotDone():
                 self._turn_away(error)
             case BatchRefused():
-                logger.warning("Rally refuses /batch: results go one by one", detail=str(error))
+                logger.warning("Rally refuses /batch: everything goes one by one", detail=str(error))
                 self._batch_size = 1
             case Unauthorized():
                 self._halt(self.sent.failed, str(error))
             case ServiceDown():
                 self._halt(self.sent.down, str(error))
             case _:
-                self._halted = True
-        self._entries.withdraw([letter.entry_id for letter in letters], str(error), now)
-        waiting.give_back(letter.add for letter in letters)
+                self.sent.halted = True
+        self._desk.withdraw(letters, str(error), now)
+        waiting.give_back(letter.item for letter in letters)
 
     def _turn_away(self, error: NotDone) -> None:
         again = time.monotonic() >= self._not_before  # else it was on its way already when another was turned away
@@ -207,47 +235,46 @@ class Dispatcher:
         self._back_off(pause_s)
 
     def _halt(self, said: list[str], text: str) -> None:
-        if not self._halted:
+        if not self.sent.halted:
             said.append(text)
-        self._halted = True
+        self.sent.halted = True
 
     def _judge(
-        self, waiting: Waiting, letters: list[_Letter], answers: list[ObjectID | Rejected], now: datetime
+        self,
+        waiting: Waiting[Item],
+        letters: list[Letter[Item, Payload]],
+        answers: list[ObjectID | Rejected],
+        now: datetime,
     ) -> None:
         """Take the answers one by one."""
         paired = list(zip(letters, answers, strict=True))
-        created = [(letter.entry_id, answer) for letter, answer in paired if not isinstance(answer, Rejected)]
+        created = [(letter, answer) for letter, answer in paired if not isinstance(answer, Rejected)]
         rejected = [(letter, answer) for letter, answer in paired if isinstance(answer, Rejected)]
-        self._entries.confirm(created, now)
-        self.sent.results += len(created)
+        self._desk.confirm(created, now)
         self._conflict(waiting, [letter for letter, answer in rejected if answer.conflict], now)
-        said_no = [(letter, answer.reason) for letter, answer in rejected if not answer.conflict]
-        self._refuse([(letter, reason) for letter, reason in said_no if GONE not in reason], now)
-        self.sent.gone += [(letter.entry_id, letter.add, reason) for letter, reason in said_no if GONE in reason]
+        self._refuse([(letter, answer.reason) for letter, answer in rejected if not answer.conflict], now)
         logger.info(
-            "Results sent",
-            results=len(created),
+            f"{self._desk.what.capitalize()} sent",
+            created=len(created),
             rejected=len(rejected),
-            keys=f"{letters[0].add.key} … {letters[-1].add.key}" if len(letters) > 1 else str(letters[0].add.key),
+            which=f"{letters[0].item.title} … {letters[-1].item.title}" if len(letters) > 1 else letters[0].item.title,
         )
 
-    def _conflict(self, waiting: Waiting, letters: list[_Letter], now: datetime) -> None:
+    def _conflict(self, waiting: Waiting[Item], letters: list[Letter[Item, Payload]], now: datetime) -> None:
         """Send again what another writer was in the way of: later, and fewer at once."""
         if not letters:
             return
-        self._entries.withdraw([letter.entry_id for letter in letters], "Concurrency conflict", now)
-        self._conflicts.update(letter.add.key for letter in letters)
-        stuck = {letter.add.test_case for letter in letters if self._conflicts[letter.add.key] >= CONFLICTS}
+        self._desk.withdraw(letters, "Concurrency conflict", now)
+        self._conflicts.update(letter.item.title for letter in letters)
+        stuck = {letter.item.lane for letter in letters if self._conflicts[letter.item.title] >= CONFLICTS}
         self._stuck |= stuck
-        waiting.give_back(letter.add for letter in letters if letter.add.test_case not in stuck)
+        waiting.give_back(letter.item for letter in letters if letter.item.lane not in stuck)
         self._concurrency = max(1, self._concurrency // 2)
-        self._back_off(0.1 * 2 ** max(self._conflicts[letter.add.key] for letter in letters))
+        self._back_off(0.1 * 2 ** max(self._conflicts[letter.item.title] for letter in letters))
 
-    def _refuse(self, refused: Sequence[tuple[_Letter, str]], now: datetime) -> None:
-        for letter, reason in refused:
-            logger.warning("Rally refuses a result", key=str(letter.add.key), reason=reason)
-        self._entries.refuse([(letter.entry_id, reason) for letter, reason in refused], now)
-        self.sent.refused += len(refused)
+    def _refuse(self, refused: Sequence[tuple[Letter[Item, Payload], str]], now: datetime) -> None:
+        if refused:
+            self._desk.refuse(refused, now)
 
     def _back_off(self, delay_s: float) -> None:
         jittered = delay_s * random.uniform(1.0, 1.25)  # noqa: S311 - not for secrets

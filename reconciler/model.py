@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import BinaryIO
 
 ProjectId = NewType("ProjectId", int)
 PipelineId = NewType("PipelineId", int)
@@ -78,7 +79,11 @@ class Job:
 
     def lists(self, file_type: str) -> bool:
         """Tell whether GitLab lists an artifact of this type for the job."""
-        return any(artifact.file_type == file_type for artifact in self.artifacts)
+        return self.size_of(file_type) is not None
+
+    def size_of(self, file_type: str) -> int | None:
+        """Tell how many bytes GitLab lists for an artifact of this type; None: it lists none."""
+        return next((artifact.size_bytes for artifact in self.artifacts if artifact.file_type == file_type), None)
 
     @property
     def group(self) -> str:
@@ -214,6 +219,37 @@ class FoundResult:
     object_id: ObjectID
     build: Build
     verdict: str
+    attachments: int | None = None
+    """How many attachments it has; None: Rally did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes for an AttachmentContent, in a file of their own; read from its beginning by whoever sends them."""
+
+    file: BinaryIO
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttachment:
+    """An Attachment to be created on a result; its AttachmentContent is in Rally already."""
+
+    result: ObjectID
+    content: ObjectID
+    name: str
+    content_type: str
+    size_bytes: int
+    """Of the content, decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAttachment:
+    """An Attachment that a result in Rally has."""
+
+    object_id: ObjectID
+    name: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

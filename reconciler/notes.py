@@ -6,12 +6,15 @@ import html
 import re
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
+from reconciler import terminal
 from reconciler.model import Key, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
 LIMIT_BYTES = 30_000
 """What Notes may take in UTF-8, markup and escapes included.
@@ -22,29 +25,24 @@ Rally takes 32 kB after its own formatting, and "some formatting types extend ea
 
 _JOBS_BYTES = 6_000
 _MESSAGES_BYTES = 12_000
+_TESTS_BYTES = 3_000  # what messages leave to the table of tests at least
 _MORE_BYTES = 2_000  # the line "… and N more tests"
+_FILES_BYTES = 8_000
+_MISSING_BYTES = 3_000
+_TROUBLES_BYTES = 2_000
+_METRICS_BYTES = 2_000
+_FRAME_BYTES = 200  # of these: a list's title and tags, and the line "… and N more"
 _LONGEST_URL = 1_500
 _LONGEST_NAME = 200
 _LONGEST_VERDICT = 40
+_LONGEST_TROUBLE = 300
+_LONGEST_VALUE = 60
 _SHORT_SHA = 8
 _MESSAGE_LINES = 5
 _MESSAGE_CHARACTERS = 500
 _LOOKED_AT = 20_000  # characters of a message: enough to find its first lines behind any colours
 _VERDICTS_COUNTED = 6
 
-_TERMINAL = re.compile(
-    r"\x1b\][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # titles and links
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and movements
-    r"|\x1b[ -/]*[0-~]"
-    # The same after a reporter or our XML reader has made ESC, which XML forbids, into something else (pytest: #x1B).
-    r"|(?:\ufffd|#x1B|&#27;|&#x1B;)\[[0-9;?]*[A-Za-z]",
-    re.IGNORECASE,
-)
-_CONTROLS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
-    "\u2028\u2029"  # line ends to some
-    "\u202a-\u202e\u2066-\u2069]"  # they turn the text that follows round
-)
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
 
 _TAG = re.compile(r"</?+([a-zA-Z][a-zA-Z0-9]*+|!)[^<>]*+>")
@@ -68,6 +66,31 @@ class TestLine:
 
 
 @dataclass(frozen=True, slots=True)
+class FileLine:
+    """A file that belongs to a result, as Notes show it; every text is from outside and may hold anything."""
+
+    name: str
+    url: str
+    """Where it is in GitLab; "": there is nothing to link to."""
+    size_bytes: int | None
+    """None: not known."""
+    reason: str = ""
+    """Why it is only a link; "": it will be attached."""
+    note: str = ""
+    """What is odd about it."""
+    expires_at: datetime | None = None
+    """When GitLab removes it; None: never, or not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingLine:
+    """A file that a test named and that is not there."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """What one result's Notes tell; `tests` are the contributing ones, worst first."""
 
@@ -80,7 +103,14 @@ class Content:
     commit_url: str
     tests: Sequence[TestLine]
     lossy: bool = False
-    """The tests are from GitLab's test report: without output, properties and files."""
+    """The tests are from GitLab's test report: without properties and files, and with the output that it kept."""
+    files: Sequence[FileLine] = ()
+    """Those that matter most first: where there is no room, the last are only counted."""
+    missing: Sequence[MissingLine] = ()
+    troubles: Sequence[str] = ()
+    """What stood in the way of files, a line each."""
+    metrics: Sequence[tuple[str, str, str]] = ()
+    """Performance metrics that are plain values: test key ("": of no single test), name, value."""
 
 
 def render(content: Content) -> str:
@@ -91,10 +121,12 @@ def render(content: Content) -> str:
     """
     if Key.parse(content.key) is None:
         raise ValueError(f"not a key: {content.key[:100]!r}")
-    above = [_links(content), *_messages(content.tests)]
-    below = [*_remarks(content), f"<div>{html.escape(content.key)}</div>"]
-    room = LIMIT_BYTES - sum(_size(part) + 1 for part in (*above, *below))
-    return "\n".join([*above, *_tests(content.tests, room), *below])
+    links = _links(content)
+    below = [*_evidence(content), *_remarks(content), f"<div>{html.escape(content.key)}</div>"]
+    room = LIMIT_BYTES - _lines_size([links, *below])
+    messages = _messages(content.tests, min(_MESSAGES_BYTES, room - _TESTS_BYTES))
+    room -= _lines_size(messages)
+    return "\n".join([links, *messages, *_tests(content.tests, room), *below])
 
 
 def read_key(notes: str) -> Key | None:
@@ -117,17 +149,17 @@ def _links(content: Content) -> str:
     jobs = list(dict.fromkeys((test.job_name, test.job_url) for test in content.tests))
     shown = _fitting((_link(url, _name(name)) for name, url in jobs), _JOBS_BYTES)
     if len(shown) < len(jobs):
-        shown.append(f"{len(jobs) - len(shown)} more jobs")
+        shown.append(_more_of(len(jobs) - len(shown), "job"))
     ran = f"{pipeline}: {', '.join(shown)}" if shown else pipeline
     commit = _link(content.commit_url, _line(content.sha[:_SHORT_SHA], _SHORT_SHA))
     return f"<div>{ran}</div>\n<div>{_name(content.ref)}, commit {commit}</div>"
 
 
-def _messages(tests: Sequence[TestLine]) -> list[str]:
+def _messages(tests: Sequence[TestLine], room: int) -> list[str]:
     bad = [test for test in tests if test.verdict != Verdict.PASS and test.message.strip()]
-    shown = _fitting(map(_message, bad), _MESSAGES_BYTES)
+    shown = _fitting(map(_message, bad), room - _FRAME_BYTES)
     if len(shown) < len(bad):
-        shown.append(f"<div>… and the messages of {_tests_more(len(bad) - len(shown))}</div>")
+        shown.append(f"<div>… and the messages of {_more_of(len(bad) - len(shown), 'test')}</div>")
     return shown
 
 
@@ -137,7 +169,7 @@ def _message(test: TestLine) -> str:
 
 
 def _first_lines(message: str) -> str:
-    lines = [line.rstrip() for line in _clean(message[:_LOOKED_AT]).split("\n") if line.strip()]
+    lines = [line.rstrip() for line in terminal.strip(message[:_LOOKED_AT]).split("\n") if line.strip()]
     text = "\n".join(lines[:_MESSAGE_LINES])
     if len(text) > _MESSAGE_CHARACTERS:
         return text[:_MESSAGE_CHARACTERS] + "…"
@@ -169,7 +201,7 @@ def _verdict(test: TestLine) -> str:
 
 def _more(tests: Sequence[TestLine]) -> str:
     """Count what the table has no room for; where all are alike, say so at once."""
-    what = f"… and {_tests_more(len(tests))}"
+    what = f"… and {_more_of(len(tests), 'test')}"
     counts = list(Counter(test.verdict for test in tests).items())  # in the order of the table: worst first
     if len(counts) == 1:
         return f"<div>{what}, all {_verdict_name(counts[0][0])}</div>"
@@ -179,8 +211,90 @@ def _more(tests: Sequence[TestLine]) -> str:
     return f"<div>{what}: {', '.join(told)}</div>"
 
 
-def _tests_more(number: int) -> str:
-    return "1 more test" if number == 1 else f"{number} more tests"
+def _evidence(content: Content) -> list[str]:
+    """Tell of files; they are uploaded after Notes are written, so nothing here says that they were."""
+    if not (content.files or content.missing or content.troubles or content.metrics):
+        return []  # most results: of tests that passed
+    metrics = map(_metric, content.metrics)
+    missing = (f"<div>Missing: {_file_name(line.name)}: {_name(line.reason)}</div>" for line in content.missing)
+    troubles = (f"<div>{_line(trouble, _LONGEST_TROUBLE)}</div>" for trouble in content.troubles)
+    return [
+        *_files(content.files),
+        *_counted(missing, len(content.missing), _MISSING_BYTES, "<div>… and {}</div>", "missing file"),
+        *_counted(troubles, len(content.troubles), _TROUBLES_BYTES, "<div>… and {}</div>", "problem"),
+        *_list("Performance metrics:", metrics, len(content.metrics), _METRICS_BYTES, "metric"),
+    ]
+
+
+def _files(files: Sequence[FileLine]) -> list[str]:
+    """List files; a day that all links share is told once, above them."""
+    days = {_day(file) for file in files if file.url or file.expires_at}
+    shared = days.pop() if len(days) == 1 else ""
+    title = f"Files (links to GitLab until {shared}):" if shared else "Files:"
+    return _list(title, (_file(file, with_day=not shared) for file in files), len(files), _FILES_BYTES, "file")
+
+
+def _file(file: FileLine, *, with_day: bool) -> str:
+    name = _file_name(file.name)
+    link = _link(file.url, name)
+    told = [link]
+    if file.size_bytes is not None:
+        told.append(_people_size(file.size_bytes))
+    if with_day and file.expires_at is not None:
+        told.append(f"in GitLab until {_day(file)}")
+    if file.reason:
+        what = "not attached" if link == name else "a link only"
+        told.append(f"{what}{_why(file.reason)}")
+    text = ", ".join(told)
+    return f"{text}; {_name(file.note)}" if file.note else text
+
+
+def _why(reason: str) -> str:
+    return ", as configured (link_only)" if reason == "link_only" else f": {_name(reason)}"
+
+
+def _day(file: FileLine) -> str:
+    return file.expires_at.astimezone(UTC).date().isoformat() if file.expires_at else ""
+
+
+def _file_name(name: str) -> str:
+    shown = _name(name)
+    return shown if shown.strip(_UNSEEN) else "(no name)"  # a link must have something to click on
+
+
+def _people_size(size_bytes: int) -> str:
+    if size_bytes < 1_000:
+        return f"{size_bytes} B"
+    for unit, unit_bytes in (("kB", 1e3), ("MB", 1e6)):
+        if round(size_bytes / unit_bytes, 1) < 1_000:
+            return f"{size_bytes / unit_bytes:.1f} {unit}"
+    return f"{size_bytes / 1e9:.1f} GB"
+
+
+def _metric(metric: tuple[str, str, str]) -> str:
+    key, name, value = metric
+    told = f"{_name(name)} = {_line(value, _LONGEST_VALUE)}"
+    return f"{_name(key)}: {told}" if key else told
+
+
+def _list(title: str, items: Iterable[str], total: int, room: int, thing: str) -> list[str]:
+    """Show items in a list of at most `room` bytes; nothing when there is none."""
+    if not total:
+        return []
+    lines = _counted((f"<li>{item}</li>" for item in items), total, room, "<li>… and {}</li>", thing)
+    return [f"<div>{title}</div>", "<ul>", *lines, "</ul>"]
+
+
+def _counted(lines: Iterable[str], total: int, room: int, more: str, thing: str) -> list[str]:
+    """Show as many of `total` lines as fit, and count the rest."""
+    shown = _fitting(lines, room - _FRAME_BYTES)
+    if len(shown) < total:
+        shown.append(more.format(_more_of(total - len(shown), thing)))
+    return shown
+
+
+def _more_of(number: int, thing: str) -> str:
+    return f"1 more {thing}" if number == 1 else f"{number} more {thing}s"
 
 
 def _remarks(content: Content) -> list[str]:
@@ -192,7 +306,7 @@ def _remarks(content: Content) -> list[str]:
     if content.lossy:
         remarks.append(
             "This is from GitLab's own test report, because the JUnit files could not be had: without the tests' "
-            "output, properties and files."
+            "properties and files; their output is there as far as GitLab kept it."
         )
     remarks.append(f"Duration is in seconds: {_seconds(sum(test.duration_s for test in content.tests))}")
     return [f"<div>{html.escape(remark)}</div>" for remark in remarks]
@@ -201,17 +315,9 @@ def _remarks(content: Content) -> list[str]:
 # --- text from outside -----------------------------------------------------------------------------------------------
 
 
-def _clean(text: str) -> str:
-    """Take out terminal sequences; every other character that cannot be shown becomes U+FFFD."""
-    if text.isascii() and text.isprintable():
-        return text if "#" not in text else _TERMINAL.sub("", text)
-    text = _TERMINAL.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROLS.sub("\ufffd", text)
-
-
 def _line(text: str, longest: int) -> str:
     """Show text on one line; when it is too long, its beginning and its end."""
-    line = _clean(text[-_LOOKED_AT:]).replace("\n", " ")
+    line = terminal.strip(text[-_LOOKED_AT:]).replace("\n", " ")
     if len(line) > longest:
         half = longest // 2
         line = f"{line[:half]}…{line[-half:]}"
@@ -243,6 +349,10 @@ def _seconds(duration_s: float) -> str:
 
 def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
+
+
+def _lines_size(lines: Iterable[str]) -> int:
+    return sum(_size(line) + 1 for line in lines)
 
 
 def _fitting(parts: Iterable[str], room: int) -> list[str]:

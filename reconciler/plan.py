@@ -104,6 +104,21 @@ class Add:
     tests: tuple[int, ...]
     """Contributing tests, worst first: the first one decided the verdict."""
 
+    @property
+    def lane(self) -> int:
+        """Its test case: Rally changes that one too when a result is created."""
+        return self.test_case
+
+    @property
+    def rank(self) -> tuple[datetime, int]:
+        """Older results first."""
+        return self.date, self.key.pipeline_id
+
+    @property
+    def title(self) -> str:
+        """Its key."""
+        return str(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class Absorb:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from reconciler.archive import BadMember, Member
     from reconciler.model import (
         Build,
+        Content,
         FormattedID,
+        FoundAttachment,
         FoundResult,
         Job,
         JobId,
+        NewAttachment,
         ObjectID,
         Pipeline,
         PipelineId,
@@ -71,7 +74,7 @@ class Archive(Protocol):
 
 
 class GitLab(Protocol):
-    """Where pipelines and their reports come from; only ever read.
+    """Where pipelines and their reports come from; read, but for `keep_artifacts`.
 
     Every method may raise `ServiceDown` (ask again in the next pass), `Unauthorized` (the token is not accepted),
     `NotThere` (404), `Forbidden` (403), `Incomplete` (this one thing was cut short or keeps failing while GitLab
@@ -116,7 +119,18 @@ class GitLab(Protocol):
     def archive(self, job: Job) -> AbstractContextManager[Archive]:
         """Open the job's archive at its directory; only what is wanted of it is fetched, and never into memory whole.
 
-        Entering may raise `BadArchive` too: what was uploaded is not a zip that can be read.
+        Entering may raise `BadArchive` too: what was uploaded is not a zip that can be read. What was learnt of it is
+        kept for a while, so that opening it again in the same pass costs no request that was made before.
+        """
+
+    def forget_archives(self) -> None:
+        """Let go of all that is kept of archives, temporary files too; a pass ends so."""
+
+    def keep_artifacts(self, project: ProjectId, job: JobId) -> None:
+        """Ask GitLab to keep a job's artifacts beyond their day; asking twice does nothing more.
+
+        The one call that changes something in GitLab: `Forbidden` when the token lacks the scope `api` or its user the
+        Developer role, `NotThere` when there is nothing left to keep.
         """
 
     def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
@@ -166,3 +180,24 @@ class Rally(Protocol):
 
     def add_result(self, result: TestCaseResult) -> ObjectID | Rejected:
         """Create one result with a request of its own; raises as `add_results` does, but for `BatchRefused`."""
+
+    def attachments_of(self, result: ObjectID) -> list[FoundAttachment]:
+        """Fetch all attachments of a result, whole or not at all; [] also when Rally no longer has the result."""
+
+    def content_of(self, attachment: FoundAttachment) -> bytes:
+        """Fetch an attachment's bytes, into memory; b"" when it has none."""
+
+    def add_contents(self, contents: Sequence[Content]) -> list[ObjectID | Rejected]:
+        """Create AttachmentContents in one `/batch`; answers and raises as `add_results` does.
+
+        `Incomplete` too: a file is not what it was said to be; none was created.
+        """
+
+    def add_content(self, content: Content) -> ObjectID | Rejected:
+        """Create one AttachmentContent of any size, streamed; raises as `add_result` does, and `Incomplete`."""
+
+    def add_attachments(self, attachments: Sequence[NewAttachment]) -> list[ObjectID | Rejected]:
+        """Create Attachments in one `/batch`; answers and raises as `add_results` does."""
+
+    def add_attachment(self, attachment: NewAttachment) -> ObjectID | Rejected:
+        """Create one Attachment; raises as `add_result` does."""

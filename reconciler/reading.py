@@ -10,7 +10,8 @@ from loguru import logger
 
 from reconciler import patterns
 from reconciler.archive import BadArchive, BadMember
-from reconciler.errors import Forbidden, Incomplete, NotThere
+from reconciler.errors import Forbidden, Incomplete, NotThere, TooLarge
+from reconciler.filing import Cabinet
 from reconciler.gzipped import BadGzip, is_gzip, members
 from reconciler.junit import BadReport, Limits, Report, looks_like_junit
 from reconciler.model import FINISHED
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from reconciler.ledger.observations import JobReading, KnownJob, Observations
+    from reconciler.config import Settings
+    from reconciler.ledger.job_reading import JobReading
+    from reconciler.ledger.observations import KnownJob, Observations
     from reconciler.model import Job, JobId, Pipeline
     from reconciler.ports import Archive, GitLab, SuiteReport
 
@@ -51,7 +54,7 @@ class _Attempt:
 
 
 def read_pipeline(
-    gitlab: GitLab, observations: Observations, junit_paths: Sequence[str], pipeline: Pipeline, now: datetime
+    gitlab: GitLab, observations: Observations, settings: Settings, pipeline: Pipeline, now: datetime
 ) -> None:
     """Read the reports of every finished job that was not read before.
 
@@ -62,10 +65,12 @@ def read_pipeline(
     jobs = gitlab.jobs(pipeline.project_id, pipeline.id)
     observations.pipeline_problem(pipeline.id, _no_jobs(gitlab, pipeline, jobs), now)
     known = observations.store_jobs(pipeline, jobs)
-    reader = _Reader(gitlab, observations, junit_paths, now)
+    reader = _Reader(gitlab, observations, settings, observations.project_path(pipeline.project_id), now)
     finished = [job for job in jobs if job.status in FINISHED]
     fruitless = [
-        attempt for job in finished if known[job.id].state == "open" and (attempt := reader.read_job(job)) is not None
+        attempt
+        for job in finished
+        if known[job.id].state == "open" and (attempt := reader.read_job(job, known[job.id].tries)) is not None
     ]
     reader.read_elsewhere(pipeline, fruitless, _whole_groups(finished, fruitless, observations.jobs_of(pipeline.id)))
     observations.mark_read(pipeline)
@@ -94,15 +99,18 @@ def _whole_groups(
 class _Reader:
     gitlab: GitLab
     observations: Observations
-    junit_paths: Sequence[str]
+    settings: Settings
+    project_path: str
     now: datetime
 
-    def read_job(self, job: Job) -> _Attempt | None:
+    def read_job(self, job: Job, tries: int) -> _Attempt | None:
         """Read a job's own reports; the attempt when they gave nothing, None when the job is done with in this pass."""
         attempt = _Attempt(job, expects=job.lists("junit"))
         try:
             with self.observations.reading(job, self.now) as record:
                 self._from_sources(job, record, attempt)
+                if record.documents:
+                    self._files(job, record, attempt, last_try=tries + 1 >= TRIES)
                 if record.documents or not self._undecided(attempt):
                     self._close(
                         record, attempt, "read" if record.documents else "lost" if attempt.problems else "empty"
@@ -119,7 +127,7 @@ class _Reader:
     def _undecided(self, attempt: _Attempt) -> bool:
         """Tell whether something else must be asked before the job can be called empty or lost."""
         job = attempt.job
-        gone = job.artifacts_expire_at is not None and job.artifacts_expire_at <= self.now
+        gone = self._is_expired(job)
         listed = job.lists("junit") or job.lists("archive")
         return attempt.expects or (gone and not listed)
 
@@ -151,7 +159,8 @@ class _Reader:
             attempt.note(error.kind, f"artifacts.zip: {error.detail}")
 
     def _members(self, archive: Archive, record: JobReading, attempt: _Attempt) -> None:
-        paths = [member.path for member in archive.members if patterns.matches(member.path, self.junit_paths)]
+        wanted = self.settings.results.junit_paths
+        paths = [member.path for member in archive.members if patterns.matches(member.path, wanted)]
         if len(paths) > FILES_OF_ONE_ARCHIVE:
             attempt.note("too-many", f"{len(paths)} files match results.junit_paths; {FILES_OF_ONE_ARCHIVE} were read")
         for member, opened in archive.open(paths[:FILES_OF_ONE_ARCHIVE]):
@@ -174,6 +183,56 @@ class _Reader:
             return
         for notice in report.notices:
             attempt.note("suspicious", f"{name or 'its report'}: {notice}")
+
+    def _files(self, job: Job, record: JobReading, attempt: _Attempt, *, last_try: bool) -> None:
+        """Read the archive's directory, and write down which files belong to which tests."""
+        config = self.settings.attachments
+        cabinet = Cabinet(record, attempt.note, config.artifact_paths, config.upload_max_bytes, self.project_path)
+        why = self._look_into_archive(job, cabinet, attempt, last_try=last_try)
+        if why:
+            record.no_files(why)
+            cabinet.without_archive(f"the job's archive cannot be had: {why}")
+
+    def _look_into_archive(self, job: Job, cabinet: Cabinet, attempt: _Attempt, *, last_try: bool) -> str:
+        """File what is in the archive; say why it cannot be had for good, "" when it can.
+
+        Raises:
+            Incomplete: it cannot be had now.
+        """
+        if not job.lists("archive"):
+            cabinet.without_archive("the job has no archive" + (" any more" if self._is_expired(job) else ""))
+            return ""
+        kind: str
+        try:
+            with self.gitlab.archive(job) as archive:
+                cabinet.file(archive.members)
+        except BadArchive as error:
+            kind, why = error.kind, error.detail
+        except TooLarge as error:
+            kind, why = "too-large", str(error)
+        except Forbidden as error:
+            kind, why = FORBIDDEN, f"it may not be read: {error}"
+        except NotThere as error:
+            kind, why = self._why_not_there(job, error, last_try=last_try)
+        except Incomplete as error:
+            if not last_try:
+                raise
+            kind, why = UNREADABLE, str(error)
+        else:
+            return ""
+        attempt.note(kind, f"artifacts.zip: {why}")
+        return why
+
+    def _why_not_there(self, job: Job, error: NotThere, *, last_try: bool) -> tuple[str, str]:
+        """Take a 404 for the last word only when it must be (facts: it may be a passing one)."""
+        if self._is_expired(job):
+            return EXPIRED, f"it expired on {job.artifacts_expire_at:%Y-%m-%d}"
+        if not last_try:
+            raise Incomplete(str(error)) from error
+        return MISSING, f"GitLab lists it and has none; it was asked {TRIES} times"
+
+    def _is_expired(self, job: Job) -> bool:
+        return job.artifacts_expire_at is not None and job.artifacts_expire_at <= self.now
 
     def read_elsewhere(self, pipeline: Pipeline, fruitless: Sequence[_Attempt], whole: frozenset[str]) -> None:
         """Ask GitLab's own report for jobs that list one and whose own gave nothing; then say what is lost."""
@@ -225,7 +284,7 @@ class _Reader:
     def _why_nothing(self, attempt: _Attempt, tested: frozenset[int] | None) -> str:
         """Say what becomes of a job that gave no document: `empty`, `lost` with a problem, or `later`."""
         job = attempt.job
-        gone = job.artifacts_expire_at is not None and job.artifacts_expire_at <= self.now
+        gone = self._is_expired(job)
         if gone and not (job.lists("junit") or job.lists("archive")) and tested is not None and job.id not in tested:
             return "empty"
         if gone and not attempt.problems:

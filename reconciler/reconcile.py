@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler.apply import Push, settle
+from reconciler.attach import Attach
 from reconciler.collect import Collected, Scope, collect
 from reconciler.dispatch import Sent
 from reconciler.errors import (
@@ -95,17 +96,24 @@ def reconcile(world: World, rows: Sequence[Row], order: Order) -> Outcome:
     """
     pass_id = world.ledger.begin_pass(order.kind, world.now())
     done = Done(Collected(), Sent(), [])
-    with suppress(Stopped):
-        if order.collects:
-            done.collected = collect(world.gitlab, world.ledger, world.settings, order.scope, world.now())
-        try:
-            _bring_up_to_date(world, rows, order, done)
-        except (Stopped, NotAgreed, LedgerUnusable):
-            raise
-        except ReconcilerError as error:
-            troubles = done.sent.down if error.exit_status == EXIT_TRY_AGAIN else done.sent.failed
-            troubles.append(str(error))
+    try:
+        with suppress(Stopped):
+            _pass(world, rows, order, done)
+    finally:
+        world.gitlab.forget_archives()
     return _conclude(world, pass_id, order, done)
+
+
+def _pass(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
+    if order.collects:
+        done.collected = collect(world.gitlab, world.ledger, world.settings, order.scope, world.now())
+    try:
+        _bring_up_to_date(world, rows, order, done)
+    except (Stopped, NotAgreed, LedgerUnusable):
+        raise
+    except ReconcilerError as error:
+        troubles = done.sent.down if error.exit_status == EXIT_TRY_AGAIN else done.sent.failed
+        troubles.append(str(error))
 
 
 @dataclass(slots=True)
@@ -118,17 +126,25 @@ class Done:
 
 
 def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
-    """Do Rally's half: know its test cases, settle what is in doubt, then send what is due, or just say what is."""
+    """Do Rally's half: know its test cases, settle what is in doubt, then send what is due, or just say what is.
+
+    Files come after all results: no result waits for bytes.
+    """
     ledger = world.ledger
     _know_test_cases(world, rows, order.refresh_after)
     settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
     push = Push(world.rally, ledger, world.settings, world.stop, world.now, done.sent)
+    attach = Attach(
+        world.gitlab, world.rally, ledger, world.settings, world.stop, world.now, done.sent,
+        push.desk.fresh, push.attached, done.collected,
+    )  # fmt: skip
     if order.dry_run:
-        done.actions = push.preview()
+        done.actions = [*push.preview(), *attach.preview()]
         return
     if order.guard is not None:
         order.guard(ledger.entries.count_due())
     push.run()
+    attach.run()
 
 
 def _know_test_cases(world: World, rows: Sequence[Row], refresh_after: timedelta) -> None:
@@ -195,7 +211,7 @@ def _summary(world: World, done: Done) -> dict[str, int]:
     return {
         "pipelines_read": done.collected.pipelines_read,
         "results_sent": done.sent.results,
-        "attachments_sent": 0,
+        "attachments_sent": done.sent.attachments,
         "test_sets_created": 0,
         "members_added": 0,
         "held": views.tests(store)["held"],

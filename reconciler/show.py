@@ -14,7 +14,9 @@ SHOWN = 200
 def outcome(summary: Mapping[str, int], *, whole: bool) -> str:
     """Tell in a few lines what a pass did and what to do next; `whole`: nothing stood in its way."""
     read, sent, writes = summary["pipelines_read"], summary["results_sent"], summary["writes"]
-    lines = [f"{_count(read, 'pipeline')} read, {_count(sent, 'result')} sent in {_count(writes, 'write')}."]
+    files = summary["attachments_sent"]
+    did = _count(sent, "result") + (f" and {_count(files, 'file')}" if files else "")
+    lines = [f"{_count(read, 'pipeline')} read, {did} sent in {_count(writes, 'write')}."]
     if whole and not (read or sent or writes or summary["left"]):
         lines = ["Nothing to do: Rally has everything that GitLab ran. 0 writes."]
     if summary["held"]:
@@ -22,9 +24,9 @@ def outcome(summary: Mapping[str, int], *, whole: bool) -> str:
     if summary["refused"]:
         lines.append(f"{_count(summary['refused'], 'result')} refused by Rally: `reconciler status` shows why.")
     if summary["problems"]:
-        lines.append(f"{_count(summary['problems'], 'problem')} with reports: `reconciler status` shows them.")
+        lines.append(f"{_count(summary['problems'], 'problem')} with reports or files: `reconciler status` shows them.")
     if summary["left"]:
-        lines.append(f"{summary['left']} left for the next pass (pipelines to read, tests to send).")
+        lines.append(f"{summary['left']} left for the next pass (pipelines to read, tests to send, files to attach).")
     return "\n".join(lines)
 
 
@@ -35,6 +37,7 @@ def status(told: Mapping[str, Any]) -> str:
     lines = [
         f"Tests      read {tests['read']} = {rest}; unaccounted {tests['unaccounted']}",
         "Results    " + ", ".join(f"{state} {number}" for state, number in entries.items()),
+        "Files      " + ", ".join(f"{state} {number}" for state, number in told["attachments"].items()),
         "Pipelines  " + ", ".join(f"{state} {number}" for state, number in pipelines.items()),
     ]
     for name, service in told["services"].items():
@@ -43,6 +46,7 @@ def status(told: Mapping[str, Any]) -> str:
         lines.append(f"{ {'gitlab': 'GitLab', 'rally': 'Rally'}[name]:<10} last success {since}{trouble}")
     lines += _section("Problems", [_problem(problem) for problem in told["problems"]])
     lines += _section("Refused", [f"{row['key']}: {clean(row['reason'])}" for row in told["refused"]])
+    lines += _section("Files that results go without", [_unattached(row) for row in told["unattached"]])
     if tests["held"]:
         lines += ["", f"{_count(tests['held'], 'test')} held: `reconciler review` shows them."]
     return "\n".join(lines)
@@ -74,10 +78,11 @@ def plan(actions: Sequence[Mapping[str, Any]]) -> str:
     """Tell what the next pass would send."""
     if not actions:
         return "Nothing would be sent."
-    lines = [f"The next pass would send {_count(len(actions), 'result')}:"]
-    lines += [
-        f"    {row['build']:<24} {row['test_case']:<10} {row['verdict']:<12} {row['date']}" for row in actions[:SHOWN]
-    ]
+    results = sum(row["kind"] == "result" for row in actions)
+    files = len(actions) - results
+    what = [_count(results, "result")] if results else []
+    what += [_count(files, "file")] if files else []
+    lines = [f"The next pass would send {' and '.join(what)}:", *(f"    {_action(row)}" for row in actions[:SHOWN])]
     if len(actions) > SHOWN:
         lines.append(f"    … and {len(actions) - SHOWN} more: reconciler --json --once --dry-run")
     lines.append("Nothing was written to Rally.")
@@ -106,6 +111,17 @@ def _spelled(c: str) -> str:
     if c.isprintable():
         return {"'": "\\'", "\\": "\\\\"}.get(c, c)
     return repr(c)[1:-1] if c.isascii() else "".join(f"\\x{byte:02x}" for byte in c.encode())
+
+
+def _action(row: Mapping[str, Any]) -> str:
+    about = f"{row['build']:<24} {row['test_case']:<10}"
+    if row["kind"] == "attachment":
+        return f"{about} {clean(row['name'])}, {row['size']:,} bytes"
+    return f"{about} {row['verdict']:<12} {row['date']}"
+
+
+def _unattached(row: Mapping[str, Any]) -> str:
+    return f"{row['key']}: {clean(row['name'])}: {row['state']}: {clean(row['reason'])}"
 
 
 def _problem(problem: Mapping[str, Any]) -> str:

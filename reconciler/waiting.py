@@ -1,41 +1,57 @@
-"""The order in which results go out: never one test case in two requests at once, oldest first, longest queue first."""
+"""The order in which things go out: never one lane in two requests at once, oldest first, longest queue first."""
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from reconciler.model import ObjectID
-    from reconciler.plan import Add
+
+class Sendable(Protocol):
+    """Something to be created in Rally."""
+
+    @property
+    def lane(self) -> int:
+        """Things of one lane change one object of Rally: two requests at once with such would conflict."""
+
+    @property
+    def rank(self) -> tuple[datetime, int]:
+        """Less goes first."""
+
+    @property
+    def title(self) -> str:
+        """What a person calls it; no two have the same."""
 
 
-class Waiting:
-    """Results that wait, in a queue per test case. A test case that was taken from is busy until it is released."""
+Item = TypeVar("Item", bound=Sendable)
 
-    def __init__(self, adds: Iterable[Add], busy: Iterable[ObjectID]) -> None:
-        """`busy`: test cases that a request of unknown fate may still be writing to; nothing of theirs is given out."""
+
+class Waiting(Generic[Item]):
+    """Things that wait, in a queue per lane. A lane that was taken from is busy until it is released."""
+
+    def __init__(self, items: Iterable[Item], busy: Iterable[int]) -> None:
+        """`busy`: lanes that a request of unknown fate may still be writing to; nothing of theirs is given out."""
         self._busy = set(busy)
-        self._queues: dict[ObjectID, deque[Add]] = defaultdict(deque)
-        for add in sorted(adds, key=lambda add: (add.date, add.key.pipeline_id)):
-            self._queues[add.test_case].append(add)
-        self._heap: list[tuple[int, datetime, ObjectID]] = []
-        for test_case in self._queues:
-            self._offer(test_case)
+        self._queues: dict[int, deque[Item]] = defaultdict(deque)
+        for item in sorted(items, key=lambda item: item.rank):
+            self._queues[item.lane].append(item)
+        self._heap: list[tuple[int, tuple[datetime, int], int]] = []
+        for lane in self._queues:
+            self._offer(lane)
 
-    def take(self, limit: int) -> list[Add]:
-        """Take up to `limit` results of test cases that are not busy, and make those busy; [] when there are none."""
-        taken: list[Add] = []
+    def take(self, limit: int) -> list[Item]:
+        """Take up to `limit` of lanes that are not busy, and make those busy; [] when there are none."""
+        taken: list[Item] = []
         while self._heap and len(taken) < limit:
-            length, _, test_case = heapq.heappop(self._heap)
-            queue = self._queues[test_case]
-            if test_case in self._busy or len(queue) != -length:
+            length, _, lane = heapq.heappop(self._heap)
+            queue = self._queues[lane]
+            if lane in self._busy or len(queue) != -length:
                 continue  # an outdated offer
-            self._busy.add(test_case)
+            self._busy.add(lane)
             while queue and len(taken) < limit:
                 taken.append(queue.popleft())
         return taken
@@ -44,18 +60,18 @@ class Waiting:
         """Tell whether something may be taken now or after a release."""
         return bool(self._heap)
 
-    def give_back(self, adds: Iterable[Add]) -> None:
-        """Put results back in front of their queues; given in the order in which they were taken."""
-        for add in reversed(list(adds)):
-            self._queues[add.test_case].appendleft(add)
+    def give_back(self, items: Iterable[Item]) -> None:
+        """Put things back in front of their queues; given in the order in which they were taken."""
+        for item in reversed(list(items)):
+            self._queues[item.lane].appendleft(item)
 
-    def release(self, test_cases: Iterable[ObjectID]) -> None:
-        """Let more be taken of these test cases: no request that writes to them is alive."""
-        for test_case in set(test_cases):
-            self._busy.discard(test_case)
-            self._offer(test_case)
+    def release(self, lanes: Iterable[int]) -> None:
+        """Let more be taken of these lanes: no request that writes to them is alive."""
+        for lane in set(lanes):
+            self._busy.discard(lane)
+            self._offer(lane)
 
-    def _offer(self, test_case: ObjectID) -> None:
-        queue = self._queues[test_case]
-        if queue and test_case not in self._busy:
-            heapq.heappush(self._heap, (-len(queue), queue[0].date, test_case))
+    def _offer(self, lane: int) -> None:
+        queue = self._queues[lane]
+        if queue and lane not in self._busy:
+            heapq.heappush(self._heap, (-len(queue), queue[0].rank, lane))

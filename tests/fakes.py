@@ -6,20 +6,23 @@ import gzip
 import io
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
+from reconciler.archive import LocalFile, RemoteArchive
 from reconciler.dispatch import GONE
-from reconciler.errors import NotDone, NotThere, ServiceDown
+from reconciler.errors import Incomplete, NotDone, NotThere, ServiceDown
 from reconciler.model import (
     ArtifactListing,
     FormattedID,
+    FoundAttachment,
     FoundResult,
     Job,
     JobId,
+    NewAttachment,
     ObjectID,
     Pipeline,
     PipelineId,
@@ -27,6 +30,7 @@ from reconciler.model import (
     ProjectId,
     Rejected,
     TestCase,
+    TestCaseResult,
     Verdict,
 )
 from reconciler.notes import read_key
@@ -34,13 +38,14 @@ from reconciler.ports import PipelinePage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from typing import Any
 
-    from reconciler.model import Build, Key, TestCaseResult
+    from reconciler.model import Build, Content, Key
     from reconciler.ports import Archive, SuiteReport
 
     Answers = list[ObjectID | Rejected]
-    Step = Callable[["FakeRally", Sequence[TestCaseResult]], Answers]
+    Step = Callable[["FakeRally", Sequence[Any]], Answers]
+    """Given what one create request holds: TestCaseResults, NewAttachments, or the bytes of contents."""
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -89,7 +94,7 @@ def _case(said: str) -> str:
 
 @dataclass(slots=True)
 class FakeGitLab:
-    """Pipelines with jobs whose one report is a JUnit artifact."""
+    """Pipelines with jobs whose one report is a JUnit artifact; some have an archive too."""
 
     clock: Clock
     page_size: int = 3
@@ -99,7 +104,12 @@ class FakeGitLab:
     _projects: dict[ProjectId, Project] = field(default_factory=dict)
     _pipelines: dict[PipelineId, Pipeline] = field(default_factory=dict)
     _jobs: dict[PipelineId, list[Job]] = field(default_factory=lambda: defaultdict(list))
+    kept: list[JobId] = field(default_factory=list)
+    """Whose artifacts we asked to keep, every time."""
+    forgotten: int = 0
+    """How often we were told to forget archives."""
     _reports: dict[JobId, bytes] = field(default_factory=dict)
+    _archives: dict[JobId, bytes] = field(default_factory=dict)
 
     # --- what happens there ---
 
@@ -118,13 +128,18 @@ class FakeGitLab:
         )
         return self._pipelines[number]
 
-    def add_job(self, pipeline: Pipeline, name: str, *cases: str, status: str = "success") -> Job:
+    def add_job(
+        self, pipeline: Pipeline, name: str, *cases: str, status: str = "success", archive: bytes | None = None
+    ) -> Job:
         """Finish a job with these cases in its report; a further job of one name is a further attempt."""
         number = JobId(1000 + sum(map(len, self._jobs.values())))
         url = f"{self._projects[pipeline.project_id].web_url}/-/jobs/{number}"
-        listed = (ArtifactListing("junit", 100, "junit.xml.gz"),) if cases else ()
+        listed = [ArtifactListing("junit", 100, "junit.xml.gz")] if cases else []
+        if archive is not None:
+            listed.append(ArtifactListing("archive", len(archive), "artifacts.zip"))
+            self._archives[number] = archive
         finished_at = self.clock.tick()
-        job = Job(number, pipeline.id, pipeline.project_id, name, "test", status, url, finished_at, listed, None)
+        job = Job(number, pipeline.id, pipeline.project_id, name, "test", status, url, finished_at, tuple(listed), None)
         self._jobs[pipeline.id].append(job)
         self._reports[number] = junit(*cases)
         self.change(pipeline)
@@ -200,10 +215,25 @@ class FakeGitLab:
             raise NotThere(f"job {job.id} has no such artifact")
         yield io.BytesIO(gzip.compress(self._reports[job.id], compresslevel=1))
 
-    def archive(self, job: Job) -> AbstractContextManager[Archive]:
-        """Tell that no job has an archive."""
+    @contextmanager
+    def archive(self, job: Job) -> Iterator[Archive]:
+        """Open the archive."""
         self._call("archive")
-        raise NotThere(f"job {job.id} has no archive")
+        if job.id not in self._archives:
+            raise NotThere(f"job {job.id} has no archive")
+        yield RemoteArchive(LocalFile(io.BytesIO(self._archives[job.id])))
+
+    def forget_archives(self) -> None:
+        """Keep nothing anyway."""
+        self.forgotten += 1
+
+    def keep_artifacts(self, project: ProjectId, job: JobId) -> None:
+        """Note it."""
+        self._call("keep_artifacts")
+        assert job in {one.id for jobs in self._jobs.values() for one in jobs if one.project_id == project}
+        if job not in self._archives:
+            raise NotThere(f"job {job} has nothing to keep")
+        self.kept.append(job)
 
     def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
         """Tell that GitLab parsed nothing."""
@@ -223,24 +253,35 @@ class FakeGitLab:
 
 @dataclass(slots=True)
 class FakeRally:
-    """TestCases and TestCaseResults; every create request first follows the next of `steps`, if there is one."""
+    """TestCases, TestCaseResults and Attachments; a create request first follows the next step, if there is one."""
 
     clock: Clock = field(default_factory=Clock)
     verdicts: frozenset[str] = frozenset(Verdict)
     down: bool = False
     steps: deque[Step] = field(default_factory=deque)
+    """For creates of results; the others have their own."""
+    content_steps: deque[Step] = field(default_factory=deque)
+    attachment_steps: deque[Step] = field(default_factory=deque)
     latency_s: float = 0.0
     """How long a create request takes."""
     bytes_each: int = 1_000
     checks: Callable[[TestCaseResult], str] = lambda _: ""
     refuses: Callable[[TestCaseResult], str] = lambda _: ""
+    refuses_content: Callable[[bytes], str] = lambda _: ""
+    refuses_attachment: Callable[[NewAttachment], str] = lambda _: ""
     requests: list[tuple[Key, ...]] = field(default_factory=list)
     """The keys of each create request, in the order of arrival."""
     most_at_once: int = 0
     cases: dict[ObjectID, TestCase] = field(default_factory=dict)
-    late: list[tuple[datetime, Sequence[TestCaseResult]]] = field(default_factory=list)
+    content_requests: list[tuple[int, ...]] = field(default_factory=list)
+    """The sizes in each create request of contents."""
+    attachment_requests: list[tuple[tuple[ObjectID, str], ...]] = field(default_factory=list)
+    """Result and name of each, by create request."""
+    late: list[tuple[datetime, Sequence[Any]]] = field(default_factory=list)
     """Requests that gave up waiting for an answer and are still alive, since when."""
     stored: dict[ObjectID, TestCaseResult] = field(default_factory=dict)
+    contents: dict[ObjectID, bytes] = field(default_factory=dict)
+    attached: dict[ObjectID, NewAttachment] = field(default_factory=dict)
     _flying: list[frozenset[ObjectID]] = field(default_factory=list)
     _bin: dict[ObjectID, TestCase] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -278,11 +319,57 @@ class FakeRally:
         assert len(found) == len(seen), sorted(str(result.key) for result in seen)
         return found
 
-    def carry_out(self, results: Sequence[TestCaseResult]) -> Answers:
-        """Create results, one by one."""
-        return [self._create(result) for result in results]
+    def attachments(self) -> dict[Key, list[tuple[str, bytes]]]:
+        """Tell names and bytes of what is attached to each result that can be seen, sorted."""
+        found: dict[Key, list[tuple[str, bytes]]] = defaultdict(list)
+        for one in self.attached.values():
+            if self._sees(one.result):
+                found[self.stored[one.result].key].append((one.name, self.contents[one.content]))
+        return {key: sorted(files) for key, files in found.items()}
 
-    def _create(self, result: TestCaseResult) -> ObjectID | Rejected:
+    def orphans(self) -> list[bytes]:
+        """Tell the contents that no attachment refers to."""
+        used = {one.content for one in self.attached.values()}
+        return [data for number, data in self.contents.items() if number not in used]
+
+    def carry_out(self, wanted: Sequence[TestCaseResult | NewAttachment | bytes]) -> Answers:
+        """Create one by one."""
+        return [self._create(one) for one in wanted]
+
+    def _create(self, one: TestCaseResult | NewAttachment | bytes) -> ObjectID | Rejected:
+        match one:
+            case TestCaseResult():
+                return self._create_result(one)
+            case NewAttachment():
+                return self._create_attachment(one)
+            case bytes():
+                return self._create_content(one)
+
+    def _create_content(self, data: bytes) -> ObjectID | Rejected:
+        if reason := self.refuses_content(data):
+            return Rejected(reason)
+        if not data:
+            return Rejected("Validation error: AttachmentContent.Content should not be null")
+        number = self._next_id()
+        self.contents[number] = data
+        return number
+
+    def _create_attachment(self, new: NewAttachment) -> ObjectID | Rejected:
+        if not self._sees(new.result) or new.content not in self.contents:
+            return Rejected(f"Could not read: {GONE} null")
+        assert new.size_bytes == len(self.contents[new.content])
+        if reason := self.refuses_attachment(new):
+            return Rejected(reason)
+        if not new.name or not new.content_type:
+            return Rejected("Validation error: Attachment.Name or .ContentType should not be null")
+        number = self._next_id()
+        self.attached[number] = new
+        return number
+
+    def _sees(self, result: ObjectID) -> bool:
+        return result in self.stored and self.stored[result].test_case in self.cases
+
+    def _create_result(self, result: TestCaseResult) -> ObjectID | Rejected:
         assert read_key(result.notes) == result.key
         if result.test_case not in self.cases:
             return Rejected(f"{GONE} /testcase/{result.test_case}")
@@ -303,15 +390,14 @@ class FakeRally:
             raise ServiceDown("Rally", "no answer")
 
     @contextmanager
-    def _one_request(self, results: Sequence[TestCaseResult]) -> Iterator[None]:
-        touched = frozenset(result.test_case for result in results)
+    def _one_request(self, wanted: Sequence[TestCaseResult | NewAttachment | bytes]) -> Iterator[None]:
+        touched = _touched(wanted)
         with self._lock:
-            alive = [frozenset(result.test_case for result in results) for _, results in self.late]
+            alive = [_touched(others) for _, others in self.late]
             assert not any(touched & others for others in (*self._flying, *alive)), (
                 "two requests write to one test case"
             )
             self._flying.append(touched)
-            self.requests.append(tuple(result.key for result in results))
             self.most_at_once = max(self.most_at_once, len(self._flying))
         try:
             time.sleep(self.latency_s)
@@ -340,8 +426,9 @@ class FakeRally:
     def results_of(self, builds: Sequence[Build]) -> list[FoundResult]:
         """List what carries a key."""
         self._read()
+        attached = Counter(one.result for one in self.attached.values())
         return [
-            FoundResult(key, number, result.build, result.verdict)
+            FoundResult(key, number, result.build, result.verdict, attached[number])
             for number, result in self.stored.items()
             if result.build in builds and result.test_case in self.cases and (key := read_key(result.notes))
         ]
@@ -357,12 +444,68 @@ class FakeRally:
 
     def add_results(self, results: Sequence[TestCaseResult]) -> Answers:
         """Create in one request."""
-        with self._one_request(results), self._lock:
-            if self.down:
-                raise NotDone("Rally: no connection", retry_after_s=0.0)
-            step = self.steps.popleft() if self.steps else None
-            return step(self, results) if step else self.carry_out(results)
+        self.requests.append(tuple(result.key for result in results))
+        with self._one_request(results):
+            return self._follow(self.steps, results)
 
     def add_result(self, result: TestCaseResult) -> ObjectID | Rejected:
         """Create one."""
         return self.add_results([result])[0]
+
+    def attachments_of(self, result: ObjectID) -> list[FoundAttachment]:
+        """List what is attached."""
+        self._read()
+        return [
+            FoundAttachment(number, one.name, one.size_bytes)
+            for number, one in self.attached.items()
+            if one.result == result and self._sees(result)
+        ]
+
+    def content_of(self, attachment: FoundAttachment) -> bytes:
+        """Give the bytes."""
+        self._read()
+        return self.contents[self.attached[attachment.object_id].content]
+
+    def add_contents(self, contents: Sequence[Content]) -> Answers:
+        """Create in one request; what the files hold by then is what is sent."""
+        sent = [_bytes_of(content) for content in contents]
+        self.content_requests.append(tuple(map(len, sent)))
+        with self._one_request(sent):
+            return self._follow(self.content_steps, sent)
+
+    def add_content(self, content: Content) -> ObjectID | Rejected:
+        """Create one."""
+        return self.add_contents([content])[0]
+
+    def add_attachments(self, attachments: Sequence[NewAttachment]) -> Answers:
+        """Create in one request."""
+        self.attachment_requests.append(tuple((one.result, one.name) for one in attachments))
+        with self._one_request(attachments):
+            return self._follow(self.attachment_steps, attachments)
+
+    def add_attachment(self, attachment: NewAttachment) -> ObjectID | Rejected:
+        """Create one."""
+        return self.add_attachments([attachment])[0]
+
+    def _follow(self, steps: deque[Step], wanted: Sequence[TestCaseResult | NewAttachment | bytes]) -> Answers:
+        with self._lock:
+            if self.down:
+                raise NotDone("Rally: no connection", retry_after_s=0.0)
+            step = steps.popleft() if steps else None
+            return step(self, wanted) if step else self.carry_out(wanted)
+
+
+def _touched(wanted: Sequence[TestCaseResult | NewAttachment | bytes]) -> frozenset[ObjectID]:
+    """Tell which TestCases a request changes; whether attaching to a result changes that, nobody knows."""
+    return frozenset(one.test_case for one in wanted if isinstance(one, TestCaseResult))
+
+
+def _bytes_of(content: Content) -> bytes:
+    try:
+        content.file.seek(0)
+        data = content.file.read()
+    except ValueError as error:
+        raise Incomplete(f"Rally: the file cannot be read: {error}") from error
+    if len(data) != content.size_bytes:
+        raise Incomplete(f"Rally: the file has {len(data)} bytes, not {content.size_bytes}")
+    return data

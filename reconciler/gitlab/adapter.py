@@ -16,9 +16,10 @@ import gitlab
 from gitlab.exceptions import GitlabError
 
 from reconciler.archive import RemoteArchive
-from reconciler.errors import Forbidden, Incomplete, NotThere
+from reconciler.errors import Forbidden, Incomplete, NoAnswer, NotDone, NotThere, ServiceDown
 from reconciler.gitlab import rows
 from reconciler.gitlab.download import Download, Downloader
+from reconciler.gitlab.kept import KeptArchives
 from reconciler.gitlab.ranges import ArchiveRanges
 from reconciler.ports import PipelinePage, SuiteReport
 from reconciler.wire import LibrarySession, Service, Wire
@@ -42,7 +43,7 @@ _SERVICE = Service("GitLab", "the token is not accepted: check gitlab.token, its
 
 
 class GitLabAdapter:
-    """Reads from one GitLab; made once, used from any number of threads."""
+    """Reads from one GitLab, and keeps artifacts there; made once, used from any number of threads."""
 
     def __init__(
         self,
@@ -71,10 +72,13 @@ class GitLabAdapter:
         self._downloader = Downloader(session, token, stop)
         version, bearer = f"{self._client.api_url}/version", {"Authorization": f"Bearer {token}"}
         self._wire.ask_when_in_doubt(version, lambda: session.once("GET", version, headers=bearer))
+        self._bearer = bearer
         self._max_bytes = max_download_bytes
+        self._kept = KeptArchives()
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections, and let go of what is kept."""
+        self._kept.forget()
         self._session.close()
 
     def project(self, name: str | int) -> Project:
@@ -152,8 +156,31 @@ class GitLabAdapter:
         listed = next((one.size_bytes for one in job.artifacts if one.file_type == "archive"), 0)
         url, what = f"{self._job_url(job)}/artifacts", f"archive of job {job.id}"
         wanted = Download(url, what, self._max_bytes, listed_bytes=listed)
-        with closing(ArchiveRanges(self._wire, self._downloader, wanted)) as ranges:
-            yield RemoteArchive(ranges)
+        with (
+            self._kept.opening(url) as opening,
+            closing(ArchiveRanges(self._wire, self._downloader, wanted, opening.known)) as ranges,
+        ):
+            archive = RemoteArchive(ranges)
+            yield archive
+            opening.learnt = ranges.learnt(archive.ending())
+
+    def forget_archives(self) -> None:
+        """Let go of directories, signed addresses and temporary files."""
+        self._kept.forget()
+
+    def keep_artifacts(self, project: ProjectId, job: JobId) -> None:
+        """Send one POST (doc/api/job_artifacts.md); no answer is an open question, which a later pass asks anew."""
+        url = f"{self._client.api_url}/projects/{project}/jobs/{job}/artifacts/keep"
+        what = f"keeping the artifacts of job {job}"
+        post = partial(self._session.once, "POST", url, headers=self._bearer, allow_redirects=False)
+        try:
+            answer = self._wire.write(url, post)
+        except NotDone as error:
+            raise ServiceDown(_SERVICE.name, f"{what}: {_without_name(error)}") from error
+        except NoAnswer as error:
+            raise Incomplete(f"GitLab: {what}: {_without_name(error)}") from error
+        if not answer.response.ok:
+            raise self._no(answer.status, _reasons(answer.document), what)
 
     def test_report(self, project: ProjectId, pipeline: PipelineId) -> list[SuiteReport]:
         """Fetch GitLab's own reading of the reports; with expired artifacts it has no suites (#296126)."""
@@ -196,14 +223,13 @@ class GitLabAdapter:
                 path, query_data={**paging, **(query or {})}, raw=True, obey_rate_limit=False
             )
         except GitlabError as error:
-            raise self._refused(error, what) from error
+            raise self._no(error.response_code, str(error.error_message), what) from error
         answer: requests.Response = response
         return answer
 
-    def _refused(self, error: GitlabError, what: str) -> NotThere | Forbidden | Incomplete:
-        said = " ".join(str(error.error_message).split())[:200]
-        line = self._wire.redact(f"GitLab: {what}: HTTP {error.response_code}: {said}")
-        match error.response_code:
+    def _no(self, status: int | None, said: str, what: str) -> NotThere | Forbidden | Incomplete:
+        line = self._wire.redact(f"GitLab: {what}: HTTP {status}: {' '.join(said.split())[:200]}")
+        match status:
             case 404 | 410:
                 return NotThere(line)
             case 403:
@@ -223,6 +249,17 @@ def _rows(response: requests.Response) -> list[rows.Row]:
     if not isinstance(document, list):
         raise Incomplete(f"GitLab: {urlsplit(response.url).path}: an answer that is not a list")
     return [row for row in document if isinstance(row, dict)]
+
+
+def _reasons(document: object) -> str:
+    """Say why GitLab refuses: its own errors have a message, those about tokens have OAuth's words."""
+    if not isinstance(document, dict):
+        return ""
+    return ": ".join(str(document[word]) for word in ("message", "error", "error_description") if document.get(word))
+
+
+def _without_name(error: Exception) -> str:
+    return str(error).removeprefix(f"{_SERVICE.name}: ")
 
 
 def _following(response: requests.Response, query: dict[str, str]) -> dict[str, str] | None:

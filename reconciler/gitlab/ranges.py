@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from reconciler.archive import LocalFile
+from reconciler.archive import Ending
 from reconciler.errors import Incomplete
 from reconciler.gitlab.download import Answered, Download, Downloader, check
+from reconciler.gitlab.kept import Known, SharedFile
 from reconciler.wire import Scope, Trouble
 
 if TYPE_CHECKING:
@@ -61,30 +62,51 @@ class _Asking:
 class _RangeRefused(Exception):
     """The server says that it cannot do this kind of range; never leaves this file."""
 
+    def __init__(self, signed_url: str) -> None:
+        super().__init__(signed_url)
+        self.signed_url = signed_url
+
 
 class ArchiveRanges:
     """One archive; used by one thread, closed when done with."""
 
-    def __init__(self, wire: Wire, downloader: Downloader, wanted: Download) -> None:
-        """Ask nothing yet; `wanted.listed_bytes` saves a request, `wanted.max_bytes` caps the temporary file."""
+    def __init__(self, wire: Wire, downloader: Downloader, wanted: Download, known: Known | None = None) -> None:
+        """Ask nothing yet, and nothing that is `known` from an earlier opening, whose file is let go of in the end.
+
+        `wanted.listed_bytes` saves a request, `wanted.max_bytes` caps the temporary file.
+        """
         self._wire = wire
         self._downloader = downloader
         self._wanted = wanted
-        self._signed_url = ""
-        self._size = 0
-        self._etag = ""
-        self._file: BinaryIO | None = None
+        self._known = known
+        self._signed_url = known.signed_url if known else ""
+        self._size = known.size if known else 0
+        self._etag = known.etag if known else ""
+        self._file = known.file if known else None
+        self._has_failed = False
 
     def close(self) -> None:
         """Let the temporary file go, if there is one."""
         if self._file is not None:
-            self._file.close()
+            self._file.let_go()
+
+    def learnt(self, ending: Ending) -> Known | None:
+        """Tell what another opening need not ask for; None when something went wrong: that one starts anew."""
+        if self._has_failed:
+            return None
+        if self._file is not None:
+            return Known(self._size, self._etag, self._signed_url, Ending(b"", 0), self._file.hold())
+        return Known(self._size, self._etag, self._signed_url, ending, None)
 
     def tail(self, length: int) -> tuple[int, bytes]:
         """Tell the size and give the last bytes: an explicit range where GitLab lists the size, else a suffix range.
 
         The size that counts is that of the answer; where it is another than the listed one, the tail is fetched anew.
         """
+        if self._file is not None:
+            return self._file.tail(length)
+        if self._known is not None:
+            return self._size, self._known.ending()
         listed = self._wanted.listed_bytes
         if listed:
             part = self._first_of(_stretch(max(0, listed - length), listed))
@@ -105,6 +127,13 @@ class ArchiveRanges:
             Incomplete: the archive is not the one whose end was read before, or it keeps coming in pieces.
             ServiceDown, NotThere, Forbidden, TooLarge, Unauthorized, Stopped: as the port says.
         """
+        try:
+            return self._read(start, length)
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def _read(self, start: int, length: int) -> bytes:
         part = self._first_of(_stretch(start, start + length)) if self._file is None else None
         if part is None:
             return self._local().read(start, length)
@@ -112,14 +141,16 @@ class ArchiveRanges:
             raise self._changed()
         return part.data
 
-    def _local(self) -> LocalFile:
-        return LocalFile(self._file or io.BytesIO())
+    def _local(self) -> SharedFile:
+        return self._file or SharedFile(io.BytesIO(), 0)
 
     def _first_of(self, *askings: _Asking) -> _Part | None:
         """Ask for the first of these that the server can do; None: it can do none, and the file is there."""
         for asking in askings:
-            with suppress(_RangeRefused):
+            try:
                 return self._took(self._reading(partial(self._attempt, asking)))
+            except _RangeRefused as refused:
+                self._signed_url = refused.signed_url
         return self._took(self._reading(partial(self._attempt, _Asking(""))))
 
     def _reading(self, attempt: Callable[[], T]) -> T:
@@ -135,7 +166,7 @@ class ArchiveRanges:
             raise self._changed()
         self._size, self._etag = size, answer.etag or self._etag
         if isinstance(answer, _Whole):
-            self._file = answer.file
+            self._file = SharedFile(answer.file, answer.size)
             return None
         self._signed_url = answer.signed_url
         return answer
@@ -147,7 +178,7 @@ class ArchiveRanges:
         with self._asked(asking) as answer:
             status = answer.response.status_code
             if asking.header and status in _REFUSED:
-                raise _RangeRefused
+                raise _RangeRefused(_signed(answer))
             if asking.header and status == 416:
                 return self._size_only(answer)
             if asking.header and status == 206:

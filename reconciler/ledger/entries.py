@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from reconciler.ledger.attachments import want
 from reconciler.ledger.standing import STANDING
 from reconciler.ledger.store import moment, stamp
 from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from reconciler.evidence import Wanted
     from reconciler.ledger.store import Store
     from reconciler.model import FoundResult
     from reconciler.plan import Absorb, Add
@@ -47,6 +49,8 @@ class Contribution:
     duration_s: float
     message: str
     lossy: bool
+    files_note: str
+    """Why the files of its job cannot be had; "" when they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +141,10 @@ class Entries:
             some = tests[start : start + 500]
             marks = ", ".join("?" * len(some))
             for test_id, outcome, flaky, *row in self._store.rows(f"{_CONTRIBUTIONS} ({marks})", some):
-                key, job_name, job_url, attempts, duration_s, message, source = row
+                key, job_name, job_url, attempts, duration_s, message, source, files_note = row
                 found[test_id] = Contribution(
                     key, job_name, job_url, Outcome(outcome), bool(flaky), attempts, duration_s, message,
-                    lossy=source == "test_report",
+                    lossy=source == "test_report", files_note=files_note,
                 )  # fmt: skip
         return [found[test] for test in tests]
 
@@ -156,11 +160,11 @@ class Entries:
 
     # --- steps ---
 
-    def intend(self, adds: Sequence[tuple[Add, Build]], now: datetime) -> list[int]:
-        """Write down that these results are about to be created; their entry ids, by position."""
+    def intend(self, adds: Sequence[tuple[Add, Build, Sequence[Wanted]]], now: datetime) -> list[int]:
+        """Write down that these results are about to be created, with which files; their entry ids, by position."""
         ids: list[int] = []
         with self._store.transaction():
-            for add, build in adds:
+            for add, build, wanted in adds:
                 entry_id = self._store.rows(
                     "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, date,"
                     " duration_s, intended_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')"
@@ -169,6 +173,7 @@ class Entries:
                      stamp(add.date), add.duration_s, stamp(now)],
                 )[0][0]  # fmt: skip
                 self._contribute(entry_id, add.tests, decides=True)
+                want(self._store, entry_id, wanted, now)
                 ids.append(entry_id)
         return ids
 
@@ -183,6 +188,7 @@ class Entries:
         with self._store.transaction():
             for entry_id, reason in refused:
                 self._settle(entry_id, "state = 'refused', reason = ?", reason, now)
+                self._store.run("DELETE FROM attachments WHERE entry_id = ?", [entry_id])
 
     def withdraw(self, entry_ids: Iterable[int], why: str, now: datetime) -> None:
         """Take back intents that certainly were not carried out; their tests are pending again."""
@@ -196,11 +202,12 @@ class Entries:
                 for pipeline, formatted_id, revision in rows:
                     self._note(now, "withdrawn", f"{pipeline}/{formatted_id}/{revision}", why)
 
-    def absorb(self, absorbed: Sequence[Absorb]) -> None:
-        """Count tests to results that are there already."""
+    def absorb(self, absorbed: Sequence[tuple[Absorb, Sequence[Wanted]]], now: datetime) -> None:
+        """Count tests to results that are there already, and write down which files those are to have by them."""
         with self._store.transaction():
-            for action in absorbed:
+            for action, wanted in absorbed:
                 self._contribute(action.entry_id, action.tests, decides=action.decides)
+                want(self._store, action.entry_id, wanted, now)
                 self._restand_entry(action.entry_id)
 
     def adopt(self, found: Sequence[FoundResult], pipelines: Mapping[PipelineId, ProjectId], now: datetime) -> int:
@@ -314,7 +321,8 @@ _OUTDATED = "SELECT entry_id FROM entries JOIN outdated USING (entry_id) WHERE p
 _UNREAD_JOBS = "SELECT EXISTS (SELECT 1 FROM jobs WHERE pipeline_id = ? AND state = 'open' AND superseded = 0)"
 
 _CONTRIBUTIONS = """
-SELECT t.test_id, t.outcome, t.flaky, s.key, j.name, j.web_url, t.attempts, t.duration_s, t.message, r.source
+SELECT t.test_id, t.outcome, t.flaky, s.key, j.name, j.web_url, t.attempts, t.duration_s, t.message, r.source,
+    j.files_note
 FROM tests t JOIN subjects s USING (subject_id) JOIN jobs j ON j.job_id = t.job_id JOIN reports r USING (report_id)
 WHERE t.test_id IN
 """

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reconciler.ledger import store as _store
+from reconciler.ledger.attachments import Attachments
 from reconciler.ledger.entries import Entries
+from reconciler.ledger.files import Files
 from reconciler.ledger.lock import writer_lock
 from reconciler.ledger.observations import Observations
 from reconciler.ledger.store import stamp
@@ -34,6 +36,8 @@ class Ledger:
         self.test_cases = TestCases(store)
         self.subjects = Subjects(store, skips_count=skips_count)
         self.entries = Entries(store)
+        self.files = Files(store)
+        self.attachments = Attachments(store)
 
     def begin_pass(self, kind: str, now: datetime) -> int:
         """Note that a pass begins; its id."""

@@ -6,21 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.ledger.job_reading import JobReading
 from reconciler.ledger.standing import STANDING
 from reconciler.ledger.store import moment, stamp
 from reconciler.ledger.views import unread_pipelines
-from reconciler.mapping import property_ids
-from reconciler.model import FINISHED, JobId, Outcome, Pipeline, PipelineId, Project
+from reconciler.model import FINISHED, JobId, Pipeline, PipelineId, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from reconciler.ledger.store import Store
-    from reconciler.model import Job, TestRun
-
-MESSAGE_CHARS = 2_000
-SUBJECTS_REMEMBERED = 20_000
+    from reconciler.model import Job, ProjectId
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,10 @@ class Observations:
             [name],
         )
         return [Project(*row) for row in rows]
+
+    def project_path(self, project: ProjectId) -> str:
+        """Tell a project's path; "" when it is not known."""
+        return str(self._store.value("SELECT path FROM projects WHERE project_id = ?", [project]) or "")
 
     def forget_project(self, project: Project) -> None:
         """Ask GitLab anew at the next pass which project the config's name stands for."""
@@ -131,10 +132,12 @@ class Observations:
             for job in jobs:
                 if job.status in FINISHED:
                     self._store.run(
-                        "INSERT INTO jobs (job_id, pipeline_id, name, status, web_url, finished_at, state)"
-                        " VALUES (?, ?, ?, ?, ?, ?, 'open') ON CONFLICT DO NOTHING",
+                        "INSERT INTO jobs (job_id, pipeline_id, name, status, web_url, finished_at, state, expires_at,"
+                        " archive_bytes) VALUES (?, ?, ?, ?, ?, ?, 'open', ?, ?) ON CONFLICT DO UPDATE"
+                        " SET expires_at = excluded.expires_at, archive_bytes = excluded.archive_bytes",
                         [job.id, pipeline.id, job.name, job.status, job.web_url,
-                         stamp(job.finished_at or pipeline.updated_at)],
+                         stamp(job.finished_at or pipeline.updated_at),
+                         stamp(job.artifacts_expire_at) if job.artifacts_expire_at else None, job.size_of("archive")],
                     )  # fmt: skip
                 self._supersede(pipeline.id, job)
         return self.jobs_of(pipeline.id)
@@ -184,87 +187,6 @@ class Observations:
                 )
 
 
-class JobReading:
-    """One job's reports on their way into the ledger; they stand when the `reading` block ends well."""
-
-    def __init__(self, store: Store, job: Job, now: datetime, subjects: dict[tuple[str, str, str], int]) -> None:
-        """Made by `Observations.reading`."""
-        self._store = store
-        self._job = job
-        self._now = now
-        self._subjects = subjects
-        self.documents = 0
-
-    def document(self, source: str, name: str, runs: Iterable[TestRun]) -> int:
-        """Write down one document; how many tests it had. When `runs` raises, nothing of the document stays."""
-        try:
-            with self._store.transaction():
-                report = self._store.rows(
-                    "INSERT INTO reports (job_id, source, name, tests) VALUES (?, ?, ?, 0) RETURNING report_id",
-                    [self._job.id, source, name],
-                )[0][0]
-                counted = _Counted(runs)
-                self._store.run_many(_INSERT_TEST, (self._test_row(report, run) for run in counted))
-                self._store.run("UPDATE reports SET tests = ? WHERE report_id = ?", [counted.count, report])
-        except BaseException:
-            self._subjects.clear()  # some may have been rolled back
-            raise
-        self.documents += 1
-        return counted.count
-
-    def problem(self, kind: str, detail: str) -> None:
-        """Note something that was wrong with this job's reports."""
-        self._store.run(
-            "INSERT INTO problems (pipeline_id, job_id, kind, detail, seen_at) VALUES (?, ?, ?, ?, ?)",
-            [self._job.pipeline_id, self._job.id, kind, detail, stamp(self._now)],
-        )
-
-    def close(self, state: str) -> None:
-        """End with the job `read`, `empty` (it has no report) or `lost` (its report cannot be had)."""
-        self._store.run("UPDATE jobs SET state = ? WHERE job_id = ?", [state, self._job.id])
-
-    def _test_row(self, report: int, run: TestRun) -> tuple[object, ...]:
-        return (
-            report,
-            self._job.id,
-            self._job.pipeline_id,
-            self._subject(run),
-            run.ordinal,
-            run.outcome.value,
-            int(run.flaky),
-            run.attempts,
-            run.duration_s,
-            "" if run.outcome is Outcome.PASSED else run.message[:MESSAGE_CHARS],
-        )
-
-    def _subject(self, run: TestRun) -> int:
-        identity = (run.key, run.name, ",".join(property_ids(run.properties)))
-        subject = self._subjects.get(identity)
-        if subject is None:
-            subject = self._store.value("SELECT subject_id FROM subjects WHERE (key, name, ids) = (?, ?, ?)", identity)
-            if subject is None:
-                subject = self._store.rows(
-                    "INSERT INTO subjects (key, name, ids) VALUES (?, ?, ?) RETURNING subject_id", identity
-                )[0][0]
-            if len(self._subjects) >= SUBJECTS_REMEMBERED:
-                self._subjects.clear()
-            self._subjects[identity] = subject
-        return subject
-
-
-class _Counted:
-    """Counts what passes through, so that the count is the reader's and not the table's."""
-
-    def __init__(self, runs: Iterable[TestRun]) -> None:
-        self._runs = runs
-        self.count = 0
-
-    def __iter__(self) -> Iterator[TestRun]:
-        for run in self._runs:
-            self.count += 1
-            yield run
-
-
 _TOUCHED = """
 SELECT DISTINCT c.entry_id FROM tests old CROSS JOIN contributions c ON c.test_id = old.test_id WHERE old.job_id = ?
 """
@@ -273,11 +195,6 @@ _RESTAND_NEIGHBOURS = f"""
 UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded'
 AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id IN ({_TOUCHED}))
 """
-
-_INSERT_TEST = (
-    "INSERT INTO tests (report_id, job_id, pipeline_id, subject_id, ordinal, outcome, flaky, attempts, duration_s,"
-    " message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
 
 _UNREAD = unread_pipelines()
 

@@ -212,3 +212,118 @@ CREATE TABLE audit (
 def _first(db: Database) -> None:
     """Create the tables of the main job: observations, mapping, entries, accounting."""
     db.executescript(_FIRST)
+
+
+_ATTACHMENTS = """
+ALTER TABLE jobs ADD COLUMN expires_at TEXT;            -- the day its artifacts go; NULL: never, or not told
+ALTER TABLE jobs ADD COLUMN archive_bytes INTEGER;      -- as GitLab lists it; NULL: it lists none
+ALTER TABLE jobs ADD COLUMN files_note TEXT NOT NULL DEFAULT '';   -- why its archive cannot be had
+ALTER TABLE jobs ADD COLUMN kept TEXT NOT NULL DEFAULT 'no' CHECK (kept IN ('no', 'yes', 'denied', 'gone'));
+
+CREATE INDEX jobs_kept ON jobs (job_id) WHERE kept IN ('yes', 'denied');
+
+-- what more is known of a test, as a sum: 1 its output, 2 files, 4 metrics; most have nothing
+ALTER TABLE tests ADD COLUMN evidence INTEGER NOT NULL DEFAULT 0 CHECK (evidence BETWEEN 0 AND 7);
+
+-- texts and other bytes of our own that may be attached; equal ones once
+CREATE TABLE outputs (
+    output_id  INTEGER PRIMARY KEY,
+    digest     BLOB NOT NULL UNIQUE,    -- SHA-256
+    size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+    crc        INTEGER NOT NULL,
+    body       BLOB NOT NULL            -- zlib
+) STRICT;
+
+-- what a failed or errored test printed
+CREATE TABLE test_outputs (
+    test_id   INTEGER PRIMARY KEY REFERENCES tests ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+    output_id INTEGER NOT NULL REFERENCES outputs
+) STRICT;
+
+CREATE TABLE test_metrics (
+    test_id  INTEGER NOT NULL REFERENCES tests ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+    position INTEGER NOT NULL,
+    name     TEXT NOT NULL,
+    value    TEXT NOT NULL,
+    PRIMARY KEY (test_id, position)
+) STRICT, WITHOUT ROWID;
+
+-- the files of a job that belong to some test of it
+CREATE TABLE files (
+    file_id    INTEGER PRIMARY KEY,
+    job_id     INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+    kind       TEXT NOT NULL CHECK (kind IN ('member', 'inline', 'url', 'missing')),
+    path       TEXT NOT NULL,           -- in the archive, or as the test said it
+    size_bytes INTEGER,
+    crc        INTEGER,
+    output_id  INTEGER REFERENCES outputs,
+    note       TEXT NOT NULL,
+    metric     INTEGER NOT NULL CHECK (metric IN (0, 1)),
+    CHECK ((kind = 'inline') = (output_id IS NOT NULL)),
+    CHECK ((kind IN ('member', 'inline')) = (size_bytes IS NOT NULL AND crc IS NOT NULL))
+) STRICT;
+CREATE INDEX files_of_job ON files (job_id);
+CREATE TABLE test_files (
+    test_id INTEGER NOT NULL REFERENCES tests ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+    file_id INTEGER NOT NULL REFERENCES files ON DELETE CASCADE,
+    PRIMARY KEY (test_id, file_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX test_files_of_file ON test_files (file_id);
+
+-- one row for each (result, file); `notice`: a text of ours that says what could not be attached, not counted
+CREATE TABLE attachments (
+    attachment_id INTEGER PRIMARY KEY,
+    entry_id      INTEGER NOT NULL REFERENCES entries ON DELETE CASCADE,
+    name          TEXT NOT NULL,
+    size_bytes    INTEGER,
+    crc           INTEGER,
+    file_id       INTEGER REFERENCES files,
+    output_id     INTEGER REFERENCES outputs,
+    url           TEXT NOT NULL,
+    notice        INTEGER NOT NULL DEFAULT 0 CHECK (notice IN (0, 1)),
+    state         TEXT NOT NULL CHECK (state IN ('pending', 'intended', 'done', 'linked', 'missing', 'refused')),
+    tries         INTEGER NOT NULL DEFAULT 0,
+    begun         INTEGER NOT NULL DEFAULT 0 CHECK (begun IN (0, 1)),   -- a content was sent and not heard of
+    content_id    INTEGER,              -- the AttachmentContent that Rally has of it
+    content_type  TEXT,
+    object_id     INTEGER,
+    reason        TEXT NOT NULL DEFAULT '',
+    intended_at   TEXT,
+    settled_at    TEXT,
+    CHECK ((state = 'done') = (object_id IS NOT NULL)),
+    CHECK ((content_id IS NULL) = (content_type IS NULL)),
+    CHECK (state <> 'intended' OR (content_id IS NOT NULL AND intended_at IS NOT NULL)),
+    CHECK ((state IN ('pending', 'intended')) = (settled_at IS NULL)),
+    CHECK (state NOT IN ('pending', 'intended', 'done') OR (size_bytes IS NOT NULL AND crc IS NOT NULL)),
+    CHECK (state NOT IN ('missing', 'refused') OR reason <> '')
+) STRICT;
+CREATE INDEX attachments_of_entry ON attachments (entry_id);
+CREATE INDEX attachments_open ON attachments (entry_id, state) WHERE state IN ('pending', 'intended');
+CREATE INDEX attachments_unattached ON attachments (state) WHERE state IN ('missing', 'refused');
+CREATE INDEX attachments_linked ON attachments (file_id) WHERE state = 'linked';
+CREATE INDEX audit_orphaned ON audit (what) WHERE what = 'orphaned';
+CREATE TRIGGER attachments_settle_once BEFORE UPDATE ON attachments WHEN OLD.state NOT IN ('pending', 'intended') BEGIN
+    SELECT RAISE(ABORT, 'an attachment that is settled never changes');
+END;
+
+CREATE TABLE attachment_tallies (state TEXT PRIMARY KEY, n INTEGER NOT NULL CHECK (n >= 0)) STRICT, WITHOUT ROWID;
+INSERT INTO attachment_tallies VALUES
+    ('pending', 0), ('intended', 0), ('done', 0), ('linked', 0), ('missing', 0), ('refused', 0);
+CREATE TRIGGER attachments_counted AFTER INSERT ON attachments WHEN NEW.notice = 0 BEGIN
+    UPDATE attachment_tallies SET n = n + 1 WHERE state = NEW.state;
+END;
+CREATE TRIGGER attachments_recounted AFTER UPDATE OF state ON attachments
+    WHEN OLD.state <> NEW.state AND NEW.notice = 0 BEGIN
+    UPDATE attachment_tallies SET n = n - 1 WHERE state = OLD.state;
+    UPDATE attachment_tallies SET n = n + 1 WHERE state = NEW.state;
+END;
+CREATE TRIGGER attachments_discounted AFTER DELETE ON attachments WHEN OLD.notice = 0 BEGIN
+    UPDATE attachment_tallies SET n = n - 1 WHERE state = OLD.state;
+END;
+"""
+
+
+@migrations(name="0002_attachments")
+def _second(db: Database) -> None:
+    """Create the tables of files and attachments."""
+    db.executescript(_ATTACHMENTS)

@@ -44,6 +44,25 @@ def entries(store: Store) -> dict[str, int]:
     return {state: int(found.get(state, 0)) for state in ("intended", "done", "refused")}
 
 
+def attachments(store: Store) -> dict[str, int]:
+    """Count the files of results by state, links apart; `orphaned` counts contents that nothing refers to."""
+    tallies = dict(store.rows("SELECT state, n FROM attachment_tallies"))
+    counts = {state: int(tallies[state]) for state in ("pending", "done", "linked", "missing", "refused")}
+    counts["pending"] += int(tallies["intended"])
+    counts["orphaned"] = int(store.value("SELECT COUNT(*) FROM audit WHERE what = 'orphaned'"))
+    return counts
+
+
+def unattached(store: Store) -> list[dict[str, Any]]:
+    """List the files that results go without, with the reason: they cannot be had, or Rally refuses them."""
+    rows = store.rows(
+        "SELECT project_id || '/' || pipeline_id || '/' || formatted_id || '/' || revision, a.name, a.state, a.reason"
+        " FROM attachments a JOIN entries e USING (entry_id) JOIN pipelines USING (pipeline_id)"
+        " WHERE a.state IN ('missing', 'refused') AND a.notice = 0 ORDER BY attachment_id"
+    )
+    return [dict(zip(("key", "name", "state", "reason"), row, strict=True)) for row in rows]
+
+
 def pipelines(store: Store) -> dict[str, int]:
     """Count the pipelines that were seen: wholly read, still to be read, and not finished (nothing to read yet)."""
     marks = ", ".join(f"'{status}'" for status in sorted(READY))
@@ -104,14 +123,18 @@ def last_pass(store: Store) -> dict[str, Any] | None:
 
 
 def left(store: Store) -> int:
-    """Count what is left to do: pipelines to read, tests to send, and results whose creation is in doubt."""
+    """Count what is left to do: pipelines to read, tests to send, results in doubt, files to attach."""
     unread = store.value(f"SELECT COUNT(*) FROM ({unread_pipelines()})")
     pending = store.value("SELECT n FROM tallies WHERE state = 'pending'")
     doubtful = store.value(
         "SELECT COUNT(*) FROM entries e WHERE state = 'intended' AND NOT EXISTS (SELECT 1 FROM contributions"
         " JOIN tests t USING (test_id) WHERE entry_id = e.entry_id AND t.state = 'pending')"
     )
-    return int(unread + pending + doubtful)
+    files = store.value(
+        "SELECT COUNT(*) FROM attachments a JOIN entries e USING (entry_id)"
+        " WHERE a.state IN ('pending', 'intended') AND e.state = 'done'"
+    )
+    return int(unread + pending + doubtful + files)
 
 
 def unread_pipelines() -> str:

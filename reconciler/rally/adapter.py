@@ -6,21 +6,28 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from loguru import logger
-
-from reconciler.errors import BatchRefused, Incomplete, NoAnswer, NotDone, ServiceDown, Unauthorized
-from reconciler.model import Build, FormattedID, FoundResult, ObjectID, Rejected, TestCase
+from reconciler.errors import Incomplete, Misconfigured, ServiceDown
+from reconciler.model import Build, FormattedID, FoundResult, ObjectID, TestCase
 from reconciler.notes import read_key
-from reconciler.rally import results as creates
-from reconciler.rally import wsapi
+from reconciler.rally import creates, wsapi
+from reconciler.rally.attachments import (
+    ContentBody,
+    attachment_attributes,
+    content_attributes,
+    content_ref,
+    read_attachment,
+    read_content,
+)
 from reconciler.rally.context import Context, Names, RallySession, connect, status_error
-from reconciler.wire import Answer, Endpoint, Limits, Service, Wire
+from reconciler.rally.creates import Creates
+from reconciler.rally.results import result_attributes, size_in_batch
+from reconciler.wire import Endpoint, Limits, Service, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from reconciler.model import TestCaseResult
+    from reconciler.model import Content, FoundAttachment, NewAttachment, Rejected, TestCaseResult
 
 _SERVICE = Service(
     "Rally",
@@ -49,9 +56,9 @@ class RallyAdapter:
         self._base_url = endpoint.url
         self._wire = Wire(_SERVICE, stop=stop, limits=limits, secrets=(api_key,))
         self._session = RallySession(endpoint, self._wire)
+        self._creates = Creates(self._session, self._wire)
         self._lock = threading.Lock()
         self._known: Context | None = None
-        self._warned: set[str] = set()
 
     def close(self) -> None:
         """Close idle connections."""
@@ -79,14 +86,36 @@ class RallyAdapter:
     def results_of(self, builds: Sequence[Build]) -> list[FoundResult]:
         """Ask for up to 25 Builds at once; rows of other Builds, or without a key of ours, are left out."""
         terms = [wsapi.term("Build", "=", build) for build in dict.fromkeys(builds)]
-        query = wsapi.Query("testcaseresult", "ObjectID,Build,TestCase,Verdict,Notes", page_size=_RESULTS_PAGE)
+        fetch = "ObjectID,Build,TestCase,Verdict,Notes,Attachments"
+        query = wsapi.Query("testcaseresult", fetch, page_size=_RESULTS_PAGE)
         found = []
         for row in self._in_chunks(query, terms):
             key = read_key(str(row.get("Notes") or ""))
             if key is not None and row.get("Build") in builds:
                 object_id, build = ObjectID(wsapi.object_id(row)), Build(row["Build"])
-                found.append(FoundResult(key, object_id, build, str(row.get("Verdict") or "")))
+                verdict, attached = str(row.get("Verdict") or ""), wsapi.count(row.get("Attachments"))
+                found.append(FoundResult(key, object_id, build, verdict, attached))
         return found
+
+    def attachments_of(self, result: ObjectID) -> list[FoundAttachment]:
+        """Read the result's own collection; a No to that is only believed when a query does not find the result."""
+        place = self._context().place
+        try:
+            rows = wsapi.read_all("the attachments of a result", partial(place.attachments_url, result), self._read)
+        except (wsapi.Gone, Misconfigured):  # the latter is a 404
+            if self._rows(wsapi.Query("testcaseresult", "ObjectID", (f"(ObjectID = {result})",))):
+                raise
+            return []
+        return [read_attachment(row) for row in rows]
+
+    def content_of(self, attachment: FoundAttachment) -> bytes:
+        """Read the Attachment for its AttachmentContent, then that, whole; b"" where Rally says that there is none."""
+        place = self._context().place
+        try:
+            content = content_ref(self._read(place.attachment_url(attachment.object_id)))
+            return read_content(self._read(place.content_url(content))) if content else b""
+        except (wsapi.Gone, Misconfigured) as error:  # the latter is a 404: it was deleted since it was listed
+            raise ServiceDown("Rally", str(error).removeprefix("Rally: ")) from None
 
     def check(self, result: TestCaseResult) -> str:
         """Check against the schema, which is fetched once."""
@@ -96,45 +125,53 @@ class RallyAdapter:
 
     def payload_size(self, result: TestCaseResult) -> int:
         """Tell how many bytes a result takes in a batch."""
-        return len(creates.entry(result, "/workspace/9007199254740991")) + 1
+        return size_in_batch(result)
 
     def add_results(self, results: Sequence[TestCaseResult]) -> list[ObjectID | Rejected]:
         """Create the results with one `/batch`; what it is refused for as a whole was not begun."""
         place = self._context().place
-        url = f"{place.service_url}/batch?workspace={place.workspace_ref}"
-        answer = self._post(url, creates.batch(results, place.workspace_ref))
-        if answer.status != 200:
-            raise BatchRefused(f"Rally: HTTP {answer.status} for /batch")
-        return creates.read_batch(answer.document, len(results))
+        each = [result_attributes(result, place.workspace_ref) for result in results]
+        return self._creates.several(place, "TestCaseResult", each)
 
     def add_result(self, result: TestCaseResult) -> ObjectID | Rejected:
         """Create one result."""
         place = self._context().place
-        url = f"{place.service_url}/testcaseresult/create?workspace={place.workspace_ref}&fetch=ObjectID"
-        answer = self._post(url, creates.single(result, place.workspace_ref))
-        root, made = wsapi.envelope(answer.document)
-        errors = wsapi.errors_of(made)
-        if wsapi.is_invalid_key(errors):
-            raise Unauthorized(f"Rally: {errors[0]}: check rally.api_key")
-        if answer.status == 403:
-            raise Unauthorized("Rally: HTTP 403: the API key may not write here, or a proxy refuses")
-        if answer.status in {404, 405}:
-            raise NotDone(f"Rally: HTTP {answer.status} for a create: check rally.url, and any proxy before it")
-        if answer.status != 200:
-            return Rejected("; ".join(errors) or f"HTTP {answer.status}")
-        if not root:
-            raise NoAnswer("Rally: an answer to a create that is neither a yes nor a no")
-        return creates.read_create(made)
+        body = creates.single("TestCaseResult", result_attributes(result, place.workspace_ref))
+        return self._creates.one(place, "TestCaseResult", body)
 
-    def _post(self, url: str, body: bytes) -> Answer:
-        headers = {"Content-Type": "application/json"}
-        answer = self._wire.write(
-            url, lambda: self._session.once("POST", url, data=body, headers=headers, allow_redirects=False)
-        )
-        for warning in creates.warnings_in(answer.document) - self._warned:
-            self._warned.add(warning)
-            logger.warning("Rally took a result with a warning", text=warning)
-        return answer
+    def add_contents(self, contents: Sequence[Content]) -> list[ObjectID | Rejected]:
+        """Create the AttachmentContents with one `/batch`, which is in memory whole.
+
+        Raises:
+            Incomplete: a file is closed or has another size than it was said to have; nothing was sent.
+        """
+        known = self._context()
+        ref = known.place.workspace_ref
+        each = [content_attributes(content, ref, known.content) for content in contents]
+        return self._creates.several(known.place, "AttachmentContent", each)
+
+    def add_content(self, content: Content) -> ObjectID | Rejected:
+        """Create one AttachmentContent, read from its file while it is sent; the file is not read any more afterwards.
+
+        Raises:
+            Incomplete: as above, or the file became shorter while it was sent; Rally has done nothing.
+        """
+        known = self._context()
+        with ContentBody(content, known.place.workspace_ref, known.content) as body:
+            return self._creates.one(known.place, "AttachmentContent", body)
+
+    def add_attachments(self, attachments: Sequence[NewAttachment]) -> list[ObjectID | Rejected]:
+        """Create the Attachments with one `/batch`."""
+        known = self._context()
+        ref = known.place.workspace_ref
+        each = [attachment_attributes(one, ref, known.attachment) for one in attachments]
+        return self._creates.several(known.place, "Attachment", each)
+
+    def add_attachment(self, attachment: NewAttachment) -> ObjectID | Rejected:
+        """Create one Attachment."""
+        known = self._context()
+        given = attachment_attributes(attachment, known.place.workspace_ref, known.attachment)
+        return self._creates.one(known.place, "Attachment", creates.single("Attachment", given))
 
     # --- beneath -----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from reconciler.rally.schema import Attribute, ResultSchema
 from reconciler.wire import Answer, Endpoint, LibrarySession, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import requests
 
@@ -54,6 +54,10 @@ class Context:
 
     place: wsapi.Place
     schema: ResultSchema
+    attachment: Mapping[str, Attribute]
+    """The attributes of Attachment."""
+    content: Mapping[str, Attribute]
+    """Those of AttachmentContent."""
 
 
 class RallySession(LibrarySession):
@@ -170,9 +174,18 @@ def _read(rally: _Rally, session: RallySession, names: Names) -> Context:
     place = wsapi.Place(rally.service_url, int(rally.getWorkspace().oid), int(rally.getProject().oid))
     if PATH_SEPARATOR in names.project:
         place = replace(place, project=_at_path(place, session, names))
-    described = rally.typedef("TestCaseResult").Attributes
-    attributes = [_attribute(one, session) for one in described]
-    return Context(place, ResultSchema({one.name: one for one in attributes}))
+    results = _attributes(rally.typedef("TestCaseResult"), session)
+    attachment, content = (
+        _attributes(rally.contextHelper.getSchemaItem(name), session)  # typedef would ask for lists that we do not use
+        for name in ("Attachment", "AttachmentContent")
+    )
+    return Context(place, ResultSchema(results), attachment, content)
+
+
+def _attributes(described: Any, session: RallySession) -> dict[str, Attribute]:  # noqa: ANN401 - pyral's
+    """Read a type of pyral's schema, which it has fetched whole; {} where the type is not in it."""
+    attributes = [_attribute(one, session) for one in described.Attributes] if described else []
+    return {one.name: one for one in attributes}
 
 
 def _at_path(place: wsapi.Place, session: RallySession, names: Names) -> int:

@@ -35,6 +35,11 @@ class Attribute:
     """Empty = anything."""
 
 
+def takes(attributes: Mapping[str, Attribute], name: str) -> bool:
+    """Tell whether a type has an attribute that may be written."""
+    return name in attributes and not attributes[name].read_only
+
+
 @dataclass(frozen=True, slots=True)
 class ResultSchema:
     """The attributes of TestCaseResult."""

@@ -19,10 +19,18 @@ LONGEST_URL_BYTES = 2_000
 MOST_TERMS = 25
 BIGGEST_PAGE = 2_000
 """KB 47778."""
+_ATTACHMENTS_PAGE = 200
 _ROUNDS = 3
 """How often a list is read that changes while it is being read."""
 
+_GONE = ("Cannot find object to read", "Could not read")
+"""How Errors begin that say so of an object, or of a ref (facts: KB 199512, CA-KB57630)."""
+
 _ENVELOPES = ("QueryResult", "OperationResult", "CreateResult", "BatchResult")
+
+
+class Gone(ServiceDown):
+    """Rally says that it has no such object; whoever can tell why, may take it for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,21 @@ class Place:
             f"{self.service_url}/project?fetch=Name,ObjectID,Parent"
             f"&start={start}&pagesize={BIGGEST_PAGE}&order=ObjectID&workspace={self.workspace_ref}"
         )
+
+    def attachments_url(self, result: int, start: int) -> str:
+        """Write the URL of a result's attachments (facts 3); none of their bytes is fetched so."""
+        return (
+            f"{self.service_url}/testcaseresult/{result}/Attachments?fetch=Name,Size,ObjectID"
+            f"&start={start}&pagesize={_ATTACHMENTS_PAGE}&order=ObjectID&workspace={self.workspace_ref}"
+        )
+
+    def attachment_url(self, attachment: int) -> str:
+        """Write the URL of one Attachment's ref to its content."""
+        return f"{self.service_url}/attachment/{attachment}?fetch=Content&workspace={self.workspace_ref}"
+
+    def content_url(self, content: int) -> str:
+        """Write the URL of one AttachmentContent."""
+        return f"{self.service_url}/attachmentcontent/{content}?fetch=Content&workspace={self.workspace_ref}"
 
     def chunks(self, query: Query, terms: Iterable[str]) -> Iterator[Query]:
         """Split many terms into queries of up to 25 terms and 2,000 bytes of URL."""
@@ -186,6 +209,8 @@ def refused(errors: list[str]) -> ReconcilerError:
         return Unauthorized(f"Rally: {text}: check rally.api_key and what its owner may see")
     if text.startswith("Could not parse"):
         return ReconcilerError(f"Rally does not understand our query: {text}")
+    if text.startswith(_GONE):
+        return Gone("Rally", text)
     return ServiceDown("Rally", text)
 
 
@@ -210,6 +235,12 @@ def ref_id(value: object) -> int:
     ref = value.get("_ref") if isinstance(value, dict) else value
     last = str(ref or "").rpartition("/")[2]
     return int(last) if last.isdecimal() else 0
+
+
+def count(collection: object) -> int | None:
+    """Tell how many members a collection has, which an object shows as a ref with a Count; None: it does not say."""
+    found = collection.get("Count") if isinstance(collection, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def write_time(moment: datetime) -> str:

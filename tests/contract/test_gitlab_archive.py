@@ -293,6 +293,7 @@ def test_temporary_files_are_capped_and_ranges_are_not(
     adapter = connect(max_download_bytes=1_000_000)
     with adapter.archive(job) as archive:
         assert contents(archive) == SMALL
+    adapter.forget_archives()
     server.app.instance.ranges = "none"
     with pytest.raises(TooLarge, match="more than 1000000 bytes"), adapter.archive(job):
         pass

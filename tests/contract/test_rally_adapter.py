@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,106 +18,18 @@ from reconciler.errors import (
     Stopped,
     Unauthorized,
 )
-from reconciler.model import Build, FormattedID, Key, ObjectID, PipelineId, ProjectId, Rejected, TestCaseResult
-from reconciler.rally import Names, RallyAdapter
-from reconciler.sandbox.faults import Action, Answer, Fault, Reset, Stall, Truncate, page, too_many, unavailable
-from reconciler.sandbox.messages import Request, Response
-from reconciler.sandbox.rally import Behaviour, Kind, RallyApp, Store, Thing
-from reconciler.sandbox.server import Server
-from reconciler.wire import Endpoint, Limits
+from reconciler.model import Build, FormattedID, Key, ObjectID, PipelineId, ProjectId, Rejected
+from reconciler.sandbox.faults import Action, Answer, Reset, Stall, Truncate, page, too_many, unavailable
+from reconciler.sandbox.messages import Response
+from reconciler.sandbox.rally import Kind, Thing
+from reconciler.wire import Limits
+from tests.rally_world import IMPATIENT, KEY, SILENCE, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from reconciler.ports import Rally
-
-KEY = "_s3cretKey"
-HASTY = Limits(first_wait_s=0.01, longest_wait_s=0.05, patience_s=2)
-IMPATIENT = replace(HASTY, patience_s=0.3)
-NOON = datetime(2026, 11, 23, 12, 0, 0, 123000, tzinfo=UTC)
-
-
-class _App(RallyApp):
-    external_url = ""
-    """What its refs begin with; "" = where it is."""
-
-    def __call__(self, request: Request) -> Response:
-        """Answer one request."""
-        return super().__call__(replace(request, base_url=self.external_url or request.base_url))
-
-
-class World:
-    """A Rally with a root project, a team below it and another team beside it, three test cases in all."""
-
-    def __init__(self) -> None:
-        """Fill it."""
-        self.store = Store()
-        self.workspace = self.store.add_workspace("Acme")
-        self.root = self.store.add_project(self.workspace, "Web Shop")
-        self.team = self.store.add_project(self.workspace, "Team A", self.root)
-        self.other = self.store.add_project(self.workspace, "Elsewhere")
-        elsewhere = self.store.add_workspace("Default of the key's owner")
-        self.store.add_key(KEY, self.store.add_user("qa@example.com", workspace=elsewhere))
-        self.store.add_project(elsewhere, "Default")
-        self.cases = [
-            self.store.add_test_case(self.root, "Pays", "TC1"),
-            self.store.add_test_case(self.team, "Returns", "TC2"),
-            self.store.add_test_case(self.other, "Else", "TC3"),
-        ]
-        self.app = _App(self.store, Behaviour(sends_cookies=True, unstable_order=True))
-        self.server = Server(self.app)
-
-    def result(self, number: int = 0, revision: int = 1, **changes: Any) -> TestCaseResult:  # noqa: ANN401 - passed on
-        """Make a result for one of the test cases."""
-        case = self.cases[number]
-        key = Key(ProjectId(21), PipelineId(1001), FormattedID(case.formatted_id), revision)
-        notes = f"<div>ü &amp; more</div><div>{key}</div>"
-        plain = TestCaseResult(key, Build("GitLab-1001"), ObjectID(case.oid), "Pass", NOON, 1.25, notes)
-        return replace(plain, **changes)
-
-    def fail(self, action: Action, path: str = "", times: int | None = 1, method: str = "") -> Fault:
-        """Make the server misbehave."""
-        return self.server.faults.add(Fault(action, path=path, times=times, method=method))
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """Serve a Rally."""
-    made = World()
-    with made.server:
-        yield made
-        assert made.server.crashes == []
-
-
-@pytest.fixture
-def connect(world: World) -> Iterator[Callable[..., RallyAdapter]]:
-    """Make adapters."""
-    made: list[RallyAdapter] = []
-
-    def make(
-        workspace: str = "Acme",
-        project: str = "Web Shop",
-        field: str = "",
-        *,
-        key: str = KEY,
-        read_s: float = 5,
-        stop: threading.Event | None = None,
-        limits: Limits = HASTY,
-    ) -> RallyAdapter:
-        endpoint = Endpoint(world.server.url, read_s=read_s)
-        names = Names(workspace, project, field)
-        made.append(RallyAdapter(endpoint, key, names, stop=stop or threading.Event(), limits=limits))
-        return made[-1]
-
-    yield make
-    for adapter in made:
-        adapter.close()
-
-
-@pytest.fixture
-def adapter(connect: Callable[..., RallyAdapter]) -> RallyAdapter:
-    """Make one adapter."""
-    return connect()
+    from reconciler.rally import RallyAdapter
 
 
 def test_the_adapter_is_the_port(adapter: RallyAdapter, world: World) -> None:
@@ -540,22 +451,6 @@ def test_a_batch_that_is_too_large(world: World, adapter: RallyAdapter) -> None:
     adapter.add_results(results)
     (write,) = world.server.log.writes()
     assert write.bytes_in <= sum(map(adapter.payload_size, results)) + 13
-
-
-SILENCE = [
-    page(200),
-    page(502),
-    page(502, when="after"),
-    unavailable(1),
-    Reset(),
-    Reset("after"),
-    Truncate(20),
-    Truncate(20, "chunked"),
-    Truncate(20, "close"),
-    Answer(Response(302, headers={"Location": "/login"})),
-    Answer(Response.json({"surprise": 1})),
-    Answer(Response.json([])),
-]
 
 
 @pytest.mark.parametrize("alone", [True, False])

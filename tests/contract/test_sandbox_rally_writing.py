@@ -347,3 +347,73 @@ def test_attachments_need_the_workspace_and_base64(world: World) -> None:
     assert world.refusal("attachmentcontent/create", body) == "Not authorized to create AttachmentContent"
     wrong = {"AttachmentContent": {"Content": "hello!"}}
     assert "not base64" in world.refusal("attachmentcontent/create", wrong, workspace=world.workspace.ref)
+
+
+def test_a_content_has_bytes_and_not_too_many(world: World) -> None:
+    """50,000,000 of them, unless the test says otherwise; counted decoded."""
+    assert world.app.behaviour.max_attachment_bytes == 50_000_000
+    world.app.behaviour.max_attachment_bytes = 6
+    for content, refusal in ((b"", "should not be null"), (b"1234567", "greater than the maximum of 6 bytes")):
+        body = {"AttachmentContent": {"Content": base64.b64encode(content).decode()}}
+        assert refusal in world.refusal("attachmentcontent/create", body, workspace=world.workspace.ref)
+    result = world.app.store.add_result(world.case, "1")
+    assert attach(world, {"TestCaseResult": result.ref}, b"123456")["Errors"] == []
+
+
+def test_contents_without_an_attachment_are_known(world: World) -> None:
+    """Nobody else would see them."""
+    result = world.app.store.add_result(world.case, "1")
+    attach(world, {"TestCaseResult": result.ref}, b"used")
+    assert world.app.store.orphaned_contents() == []
+    attach(world, {"TestCaseResult": "/testcaseresult/1"}, b"lost")
+    assert [content.fields["Content"] for content in world.app.store.orphaned_contents()] == [b"lost"]
+
+
+@pytest.mark.parametrize("missing", ["Name", "ContentType", "Content", "TestCaseResult"])
+def test_an_attachment_needs_all_of_it(world: World, missing: str) -> None:
+    """And a result that is there."""
+    result = world.app.store.add_result(world.case, "1")
+    error = attach(world, {"TestCaseResult": result.ref, missing: None})["Errors"]
+    assert [text.startswith("Validation error: Attachment") for text in error] == [True]
+    assert attach(world, {"TestCaseResult": "/testcaseresult/1"})["Errors"] == [GONE]
+
+
+def test_an_old_server_wants_to_be_told_the_size(world: World) -> None:
+    """Where its schema does not say that Size is read-only."""
+    result = world.app.store.add_result(world.case, "1")
+    attributes = world.app.store.schema.types["Attachment"].attributes
+    attributes["Size"] = replace(attributes["Size"], read_only=False, required=True)
+    refused = attach(world, {"TestCaseResult": result.ref})
+    assert refused["Errors"] == ["Validation error: Attachment.Size should not be null"]
+    assert attach(world, {"TestCaseResult": result.ref, "Size": 5})["Errors"] == []
+
+
+def test_attaching_meets_the_conflicts_that_were_planned(world: World) -> None:
+    """On that result, whoever the other client was."""
+    result, other = (world.app.store.add_result(world.case, build) for build in "12")
+    world.app.mishaps.conflict(result)
+    assert attach(world, {"TestCaseResult": other.ref})["Errors"] == []
+    (error,) = attach(world, {"TestCaseResult": result.ref})["Errors"]
+    assert error.startswith("Concurrency conflict: ")
+    assert attach(world, {"TestCaseResult": result.ref})["Errors"] == []
+
+
+@pytest.mark.parametrize("conflicting", [True, False])
+def test_attaching_to_one_result_twice_at_once_conflicts_when_told_to(
+    world: World,
+    conflicting: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    """No source says what Rally does."""
+    world.app.behaviour.attachments_conflict = conflicting
+    result = world.app.store.add_result(world.case, "1")
+    encoded = {"AttachmentContent": {"Content": "aGVsbG8="}}
+    refs = [
+        world.write("attachmentcontent/create", encoded, workspace=world.workspace.ref)["Object"]["_ref"]
+        for _ in range(2)
+    ]
+    given = {"Name": "a.log", "ContentType": "text/plain", "TestCaseResult": result.ref}
+    for ref in refs:
+        world.post("attachment/create", {"Attachment": {**given, "Content": ref}}, workspace=world.workspace.ref)
+    world.finish()
+    attached = world.app.store.find("Attachment", TestCaseResult=result.oid)
+    assert len(attached) == (1 if conflicting else 2)

@@ -25,13 +25,13 @@ def test_a_finished_pipeline_becomes_results_and_a_second_run_writes_nothing(com
     assert told == {
         "pipelines_read": 1,
         "results_sent": 3,
-        "attachments_sent": 0,
+        "attachments_sent": 2,  # what the two that did not pass printed
         "test_sets_created": 0,
         "members_added": 0,
         "held": 1,
         "refused": 0,
         "problems": 0,
-        "writes": 1,
+        "writes": 3,
         "left": 0,
     }
     tests = company.status()["tests"]
@@ -261,13 +261,21 @@ def test_dry_run_names_exactly_what_the_next_pass_sends_and_writes_nothing(compa
     assert company.status()["entries"] == {"intended": 0, "done": 0, "refused": 0}
 
     company.once()
-    planned = {(a["key"], a["verdict"], a["build"], a["test_case"], a["date"]) for a in ran.json["actions"]}
+    results = [action for action in ran.json["actions"] if action["kind"] == "result"]
+    files = [action for action in ran.json["actions"] if action["kind"] == "attachment"]
+    planned = {(a["key"], a["verdict"], a["build"], a["test_case"], a["date"]) for a in results}
     sent = {
         (key, str(r["Verdict"]), str(r["Build"]), str(r["FormattedID"]), str(r["Date"]))
         for key, r in zip(company.results(), company.rally_store.results(), strict=True)
     }
     assert planned == sent
-    assert {action["kind"] for action in ran.json["actions"]} == {"result"}
+    attached = {
+        (r["Build"], r["FormattedID"], file["Name"], file["Size"])
+        for r in company.rally_store.results()
+        for file in r["Attachments"]  # type: ignore[attr-defined] # the store gives objects
+    }
+    assert {(a["build"], a["test_case"], a["name"], a["size"]) for a in files} == attached
+    assert len(files) == 2
     assert company.run("--json", "--once", "--dry-run").json == {"actions": []}
 
 

@@ -61,7 +61,7 @@ def _states(ledger: Ledger) -> dict[int, str]:
 
 
 def _intend(ledger: Ledger, formatted_id: str, *tests: int, revision: int = 1) -> int:
-    return ledger.entries.intend([(building.add(formatted_id, *tests, revision=revision), BUILD)], START)[0]
+    return ledger.entries.intend([(building.add(formatted_id, *tests, revision=revision), BUILD, ())], START)[0]
 
 
 def _confirm(ledger: Ledger, entry_id: int) -> None:
@@ -116,7 +116,7 @@ def test_intending_one_key_twice_fails_as_a_whole(ledger: Ledger) -> None:
     """Nothing of that request is written down, so nothing of it is sent."""
     _intend(ledger, "TC1", SOLE)
     with pytest.raises(ledger.store.db.conn.IntegrityError):
-        ledger.entries.intend([(building.add("TC2", BOTH), BUILD), (building.add("TC1", BOTH), BUILD)], START)
+        ledger.entries.intend([(building.add("TC2", BOTH), BUILD, ()), (building.add("TC1", BOTH), BUILD, ())], START)
     assert [str(intent.key) for intent in ledger.entries.open_intents()] == ["1/100/TC1/1"]
 
 
@@ -332,10 +332,10 @@ def test_absorbed_tests_are_merged_or_decide_a_result_that_was_found(ledger: Led
     _confirm(ledger, _intend(ledger, "TC2", BOTH))
     ledger.entries.adopt([_found("TC1")], {PIPELINE.id: PIPELINE.project_id}, START)
     adopted = _groups(ledger)["TC1"].entries[0].entry_id
-    ledger.entries.absorb([Absorb(adopted, (SOLE, BOTH, LATER), decides=True)])
+    ledger.entries.absorb([(Absorb(adopted, (SOLE, BOTH, LATER), decides=True), ())], START)
     assert _states(ledger) == {SOLE: "sent", BOTH: "sent", ODD: "held", LATER: "held"}
     _map(ledger, ("odd", "TC1"))
-    ledger.entries.absorb([Absorb(adopted, (ODD,), decides=False)])
+    ledger.entries.absorb([(Absorb(adopted, (ODD,), decides=False), ())], START)
     assert _states(ledger)[ODD] == "merged"
     assert views.entries(ledger.store) == {"intended": 0, "done": 2, "refused": 0}
 
@@ -345,5 +345,5 @@ def test_a_test_absorbed_by_a_refused_result_is_refused(ledger: Ledger) -> None:
     entry = _intend(ledger, "TC1", SOLE)
     ledger.entries.refuse([(entry, "no")], START)
     _map(ledger, ("odd", "TC1"))
-    ledger.entries.absorb([Absorb(entry, (ODD,), decides=False)])
+    ledger.entries.absorb([(Absorb(entry, (ODD,), decides=False), ())], START)
     assert _states(ledger)[ODD] == "refused"

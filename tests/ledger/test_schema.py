@@ -29,7 +29,7 @@ def ledger() -> Iterator[Ledger]:
         ledger.observations.store_pipelines([pipeline])
         ledger.observations.store_jobs(pipeline, [job])
         building.read_job(ledger, job, [building.run(f"t_TC{n}") for n in (1, 2, 3)])
-        ids = ledger.entries.intend([(building.add(f"TC{n}", n), BUILD) for n in (1, 2, 3)], START)
+        ids = ledger.entries.intend([(building.add(f"TC{n}", n), BUILD, ()) for n in (1, 2, 3)], START)
         assert ids == [1, 2, 3]
         ledger.entries.confirm([(2, ObjectID(9002))], START)
         ledger.entries.refuse([(3, "no")], START)

@@ -51,7 +51,7 @@ def _states(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _send(ledger: Ledger, formatted_id: str, *tests: int, revision: int = 1, refused: str = "") -> int:
-    entry_id = ledger.entries.intend([(building.add(formatted_id, *tests, revision=revision), BUILD)], START)[0]
+    entry_id = ledger.entries.intend([(building.add(formatted_id, *tests, revision=revision), BUILD, ())], START)[0]
     if refused:
         ledger.entries.refuse([(entry_id, refused)], START)
     else:

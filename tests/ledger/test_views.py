@@ -85,7 +85,7 @@ def test_left_counts_pipelines_to_read_tests_to_send_and_results_in_doubt_once(l
     ledger.observations.store_pipelines([building.pipeline(101), building.pipeline(102, status="running")])
     _map(ledger)
     assert views.left(ledger.store) == 3
-    entries = [ledger.entries.intend([(building.add(f"TC{n}", n), BUILD)], START)[0] for n in (1, 2)]
+    entries = [ledger.entries.intend([(building.add(f"TC{n}", n), BUILD, ())], START)[0] for n in (1, 2)]
     assert views.left(ledger.store) == 3
     _map(ledger, ("a_TC1", "-"))
     assert views.left(ledger.store) == 3

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
+from datetime import UTC
 from html.parser import HTMLParser
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.model import FormattedID, Key, PipelineId, ProjectId
-from reconciler.notes import LIMIT_BYTES, Content, TestLine, read_key, render
+from reconciler.notes import LIMIT_BYTES, Content, FileLine, MissingLine, TestLine, read_key, render
 
 ALLOWED = "a b br div span p pre code table thead tbody tr th td ul ol li"
 
@@ -54,6 +56,19 @@ _keys = st.builds(
 )
 
 
+_files = st.builds(
+    FileLine,
+    name=_long,
+    url=_url,
+    size_bytes=st.none() | st.integers(0, 2**63),
+    reason=_text,
+    note=_long,
+    expires_at=st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+_missing = st.builds(MissingLine, name=_long, reason=_long)
+_times = st.sampled_from([1, 1, 1, 100])
+
+
 @st.composite
 def _contents(draw: st.DrawFn) -> tuple[Key, Content]:
     key = draw(_keys)
@@ -67,6 +82,10 @@ def _contents(draw: st.DrawFn) -> tuple[Key, Content]:
         commit_url=draw(_url),
         tests=tests,
         lossy=draw(st.booleans()),
+        files=draw(st.lists(_files, max_size=4)) * draw(_times),
+        missing=draw(st.lists(_missing, max_size=2)) * draw(_times),
+        troubles=draw(st.lists(_long, max_size=2)) * draw(_times),
+        metrics=draw(st.lists(st.tuples(_long, _long, _long), max_size=2)) * draw(_times),
     )
 
 
@@ -119,6 +138,20 @@ def test_notes_hold_only_our_own_markup(case: tuple[Key, Content]) -> None:
     assert outline.open == []
     assert all(name == "href" and value and value.startswith("https://") for name, value in outline.attributes)
     assert not any(ord(character) < 32 and character not in "\n\t" for character in outline.text)
+
+
+_plain = st.text(st.characters(categories=["L", "N", "P", "Sm"], exclude_characters="["), min_size=1, max_size=20)
+_few = st.lists(st.builds(FileLine, _plain, _plain.map("https://gitlab.example.com/".__add__), st.none()), max_size=8)
+
+
+@settings(deadline=None)
+@given(_contents(), _few)
+def test_of_a_few_files_each_is_named(case: tuple[Key, Content], files: list[FileLine]) -> None:
+    """However much else there is to tell."""
+    outline = _Outline()
+    outline.feed(render(replace(case[1], files=files)))
+    outline.close()
+    assert all(f"\n{file.name}\n" in outline.text for file in files)
 
 
 _wrappers = st.sampled_from(

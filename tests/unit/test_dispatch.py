@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler import dispatch
+from reconciler.apply import ResultDesk
+from reconciler.compose import Parcel
 from reconciler.dispatch import BATCH_BYTES, GONE, TURNED_AWAY, Dispatcher, Sent
 from reconciler.errors import BatchRefused, NotDone, ServiceDown, Stopped, Unauthorized
 from reconciler.ledger import views
@@ -38,6 +40,7 @@ class Office:
     rally: FakeRally = field(default_factory=FakeRally)
     sent: Sent = field(default_factory=Sent)
     stop: threading.Event = field(default_factory=threading.Event)
+    desk: ResultDesk = field(init=False)
 
     def fill(self, *, cases: int, pipelines: int) -> None:
         """Read a test of each test case in each pipeline."""
@@ -57,12 +60,14 @@ class Office:
         groups = [group for pipeline, _ in self.ledger.entries.due() for group in self.ledger.entries.groups(pipeline)]
         return [action for action in missing(groups, Verdicts("ignore", "Pass")) if isinstance(action, Add)]
 
-    def send(self, *, batch_size: int = 50, at_once: int = 1) -> Dispatcher:
+    def send(self, *, batch_size: int = 50, at_once: int = 1) -> Dispatcher[Add, Parcel]:
         """Send what is due."""
         limits = building.rally_settings(batch_size=batch_size, max_concurrency=at_once)
-        dispatcher = Dispatcher(self.rally, self.ledger.entries, limits, self.stop, self.sent)
+        self.sent.halted = False
+        self.desk = ResultDesk(self.rally, self.ledger, _compose, self.sent)
         busy = {intent.test_case for intent in self.ledger.entries.open_intents()}
-        dispatcher.send(self.due(), _compose, busy=busy, now=lambda: START)
+        dispatcher = Dispatcher(self.desk, limits, self.stop, self.sent)
+        dispatcher.send(self.due(), busy=busy, now=lambda: START)
         told = views.tests(self.ledger.store)
         assert told["unaccounted"] == 0
         return dispatcher
@@ -94,10 +99,10 @@ def office() -> Iterator[Office]:
         yield Office(ledger)
 
 
-def _compose(add: Add) -> TestCaseResult:
+def _compose(add: Add) -> Parcel:
     notes = f"<div>{html.escape(str(add.key))}</div>"
     build = Build(f"GitLab-{add.key.pipeline_id}")
-    return TestCaseResult(add.key, build, add.test_case, add.verdict, add.date, add.duration_s, notes)
+    return Parcel(TestCaseResult(add.key, build, add.test_case, add.verdict, add.date, add.duration_s, notes), ())
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -158,7 +163,7 @@ def test_a_test_case_that_rally_cannot_read_is_told_and_stays_intended(office: O
     office.fill(cases=2, pipelines=1)
     office.rally.delete_case("TC2")
     office.send()
-    ((entry_id, add, reason),) = office.sent.gone
+    ((entry_id, add, reason),) = office.desk.gone
     assert (add.key.formatted_id, GONE in reason) == ("TC2", True)
     assert office.entries() == {"TC1@100": "done", "TC2@100": "intended"}
     assert [intent.entry_id for intent in office.ledger.entries.open_intents()] == [entry_id]
@@ -172,12 +177,12 @@ def test_without_an_answer_nothing_is_concluded(office: Office, fate: object) ->
     """The results stay intended whatever was done of them, and their test cases stay busy, in the next round too."""
     office.fill(cases=2, pipelines=3)
     office.rally.steps.append(fate)  # type: ignore[arg-type] # what a parameter is, only the table knows
-    dispatcher = office.send(batch_size=2)
+    office.send(batch_size=2)
     assert office.sizes == [2, 1, 1, 1]
     assert office.entries() == {
         "TC1@100": "intended", "TC1@101": "intended", "TC2@100": "done", "TC2@101": "done", "TC2@102": "done",
     }  # fmt: skip
-    assert not dispatcher.halted
+    assert not office.sent.halted
     assert office.sent.down == ["Rally: no answer"]
     office.send()
     assert office.sizes == [2, 1, 1, 1]
@@ -218,8 +223,8 @@ def test_a_server_that_turns_everything_away_is_left_alone(office: Office) -> No
     """After some requests in a row; everything is pending, nothing intended, and it is said once."""
     office.fill(cases=3, pipelines=1)
     office.rally.down = True
-    dispatcher = office.send(batch_size=1)
-    assert dispatcher.halted
+    office.send(batch_size=1)
+    assert office.sent.halted
     assert len(office.rally.requests) == TURNED_AWAY
     assert (office.entries(), office.states()) == ({}, {"pending"})
     assert office.sent.down == ["Rally: no connection"]
@@ -230,8 +235,8 @@ def test_requests_that_were_turned_away_together_count_as_one(office: Office) ->
     office.fill(cases=TURNED_AWAY + 2, pipelines=1)
     office.rally.latency_s = 0.05
     office.rally.steps.extend([fails(NotDone("503", retry_after_s=0.2))] * (TURNED_AWAY + 2))
-    dispatcher = office.send(batch_size=1, at_once=TURNED_AWAY + 2)
-    assert not dispatcher.halted
+    office.send(batch_size=1, at_once=TURNED_AWAY + 2)
+    assert not office.sent.halted
     assert set(office.entries().values()) == {"done"}
     assert office.sent.down == []
 
@@ -240,8 +245,8 @@ def test_an_answer_in_between_ends_the_row(office: Office) -> None:
     """Now and then is not in a row."""
     office.fill(cases=2 * TURNED_AWAY, pipelines=1)
     office.rally.steps.extend([fails(NotDone("503", retry_after_s=0.0)), FakeRally.carry_out] * 2 * TURNED_AWAY)
-    dispatcher = office.send(batch_size=1)
-    assert not dispatcher.halted
+    office.send(batch_size=1)
+    assert not office.sent.halted
     assert len(office.rally.results()) == 2 * TURNED_AWAY
 
 
@@ -275,13 +280,14 @@ def test_a_batch_written_down_before_the_size_shrank_is_sent_whole(office: Offic
     """Another answer may come in between; no result of it may be left out."""
     office.fill(cases=3, pipelines=1)
     limits = building.rally_settings(batch_size=50, max_concurrency=1)
-    dispatcher = Dispatcher(office.rally, office.ledger.entries, limits, office.stop, office.sent)
 
-    def compose(add: Add) -> TestCaseResult:
+    def compose(add: Add) -> Parcel:
         dispatcher._batch_size = 1
         return _compose(add)
 
-    dispatcher.send(office.due(), compose, busy=(), now=lambda: START)
+    desk = ResultDesk(office.rally, office.ledger, compose, office.sent)
+    dispatcher = Dispatcher(desk, limits, office.stop, office.sent)
+    dispatcher.send(office.due(), busy=(), now=lambda: START)
     assert office.sizes == [3]
     assert set(office.entries().values()) == {"done"}
 
@@ -300,8 +306,8 @@ def test_when_rally_says_no_to_us_as_a_whole_nothing_more_is_sent(
     """What was on its way is withdrawn, everything is pending, and it is said once."""
     office.fill(cases=3, pipelines=1)
     office.rally.steps.extend([FakeRally.carry_out, fails(error)])
-    dispatcher = office.send(batch_size=1)
-    assert dispatcher.halted
+    office.send(batch_size=1)
+    assert office.sent.halted
     assert office.sizes == [1, 1]
     assert office.entries() == {"TC1@100": "done"}
     assert office.states() == {"sent", "pending"}
@@ -317,7 +323,8 @@ def test_a_stop_lets_what_is_on_its_way_end_and_begins_nothing_more(office: Offi
         return rally.carry_out(results)
 
     office.rally.steps.append(stops)
-    assert office.send(batch_size=1).halted
+    office.send(batch_size=1)
+    assert office.sent.halted
     assert (office.sizes, office.entries()) == ([1], {"TC1@100": "done"})
 
 
@@ -327,7 +334,8 @@ def test_a_stop_ends_a_long_wait(office: Office) -> None:
     office.rally.steps.append(fails(NotDone("503", retry_after_s=100.0)))
     threading.Timer(0.2, office.stop.set).start()
     begun = time.monotonic()
-    assert office.send().halted
+    office.send()
+    assert office.sent.halted
     assert time.monotonic() - begun < 5
     assert office.states() == {"pending"}
 

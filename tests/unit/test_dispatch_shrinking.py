@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reconciler.apply import ResultDesk
+from reconciler.compose import Parcel
 from reconciler.dispatch import Dispatcher, Sent
 from reconciler.errors import NotDone
 from reconciler.ledger.ledger import in_memory
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 TOO_LARGE = fails(NotDone("too large", too_large=True))
 
 
-def _compose(add: Add) -> TestCaseResult:
-    build = Build(f"GitLab-{add.key.pipeline_id}")
-    return TestCaseResult(add.key, build, add.test_case, add.verdict, add.date, add.duration_s, f"<div>{add.key}</div>")
+def _compose(add: Add) -> Parcel:
+    build, notes = Build(f"GitLab-{add.key.pipeline_id}"), f"<div>{add.key}</div>"
+    return Parcel(TestCaseResult(add.key, build, add.test_case, add.verdict, add.date, add.duration_s, notes), ())
 
 
 def _sizes(steps: list[Step], cases: range, *, batch_size: int, at_once: int = 1) -> list[int]:
@@ -39,8 +41,9 @@ def _sizes(steps: list[Step], cases: range, *, batch_size: int, at_once: int = 1
     with closing(ledger.store):
         ledger.observations.remember_projects("project", [building.PROJECT])
         ledger.observations.store_pipelines(building.pipeline(number) for number in range(100, 104))
-        dispatcher = Dispatcher(rally, ledger.entries, limits, threading.Event(), Sent())
-        dispatcher.send(adds, _compose, busy=(), now=lambda: START)
+        sent = Sent()
+        desk = ResultDesk(rally, ledger, _compose, sent)
+        Dispatcher(desk, limits, threading.Event(), sent).send(adds, busy=(), now=lambda: START)
     return [len(keys) for keys in rally.requests]
 
 

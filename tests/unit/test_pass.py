@@ -209,7 +209,9 @@ def test_a_dry_run_asks_and_writes_nothing(shop: Shop) -> None:
     shop.gitlab.add_job(pipeline, "unit", "a_TC1!")
     before = len(shop.rally.requests)
     outcome = shop.once(Order("once", dry_run=True))
-    assert [(action["key"], action["verdict"]) for action in outcome.actions] == [("1/100/TC1/2", "Fail")]
+    result, output = outcome.actions
+    assert (result["kind"], result["key"], result["verdict"]) == ("result", "1/100/TC1/2", "Fail")
+    assert (output["kind"], output["name"], output["size"]) == ("attachment", "test_output.log", len("no\n"))
     assert outcome.actions[0]["date"].endswith("Z")
     assert len(shop.rally.requests) == before
     assert views.entries(shop.ledger.store)["intended"] == 0

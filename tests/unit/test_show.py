@@ -93,6 +93,8 @@ def _told(**keys: Any) -> dict[str, Any]:  # noqa: ANN401 - any part of a status
         "services": {"gitlab": service, "rally": service},
         "problems": [],
         "refused": [],
+        "attachments": {"pending": 0, "done": 0, "linked": 0, "missing": 0, "refused": 0, "orphaned": 0},
+        "unattached": [],
     } | keys
 
 
@@ -114,9 +116,11 @@ def test_nothing_from_a_server_or_a_report_reaches_the_terminal_raw() -> None:
             _told(
                 problems=[problem],
                 refused=[{"key": "1/100/TC1/1", "reason": EVIL}],
+                unattached=[{"key": "1/100/TC1/1", "name": EVIL, "state": "missing", "reason": EVIL}],
                 services={"gitlab": service, "rally": service},
             )
         ),
+        show.plan([{"kind": "attachment", "build": "b", "test_case": "TC1", "name": EVIL, "size": 1}]),
     ]
     for line in "\n".join(screens).split("\n"):
         assert line.isprintable()
@@ -142,8 +146,18 @@ def test_a_test_without_a_suggestion_has_a_command_with_a_gap_in_it() -> None:
     assert show.review([]) == "Nothing waits for a mapping."
 
 
+def test_a_plan_counts_results_and_files_and_shows_each() -> None:
+    """What it is, of which test case, and how much."""
+    result = {"kind": "result", "build": "GitLab-1", "test_case": "TC1", "verdict": "Fail", "date": "2026-01-31"}
+    file = {"kind": "attachment", "build": "GitLab-1", "test_case": "TC1", "name": "shot.png", "size": 12_345}
+    head, first, second, _ = show.plan([result, file]).split("\n")
+    assert head == "The next pass would send 1 result and 1 file:"
+    assert first.split() == ["GitLab-1", "TC1", "Fail", "2026-01-31"]
+    assert second.split() == ["GitLab-1", "TC1", "shot.png,", "12,345", "bytes"]
+
+
 def _summary(**keys: int) -> dict[str, int]:
-    names = ("pipelines_read", "results_sent", "writes", "held", "refused", "problems", "left")
+    names = ("pipelines_read", "results_sent", "attachments_sent", "writes", "held", "refused", "problems", "left")
     return dict.fromkeys(names, 0) | keys
 
 
@@ -153,12 +167,12 @@ def _summary(**keys: int) -> dict[str, int]:
         (_summary(), True, "Nothing to do: Rally has everything that GitLab ran. 0 writes."),
         (_summary(), False, "0 pipelines read, 0 results sent in 0 writes."),
         (
-            _summary(pipelines_read=1, results_sent=1, writes=1, held=1, left=3),
+            _summary(pipelines_read=1, results_sent=1, attachments_sent=2, writes=1, held=1, left=3),
             True,
             """
-            1 pipeline read, 1 result sent in 1 write.
+            1 pipeline read, 1 result and 2 files sent in 1 write.
             1 test held: `reconciler review` shows them and what they may be.
-            3 left for the next pass (pipelines to read, tests to send).
+            3 left for the next pass (pipelines to read, tests to send, files to attach).
             """,
         ),
         (
@@ -167,7 +181,7 @@ def _summary(**keys: int) -> dict[str, int]:
             """
             Nothing to do: Rally has everything that GitLab ran. 0 writes.
             2 results refused by Rally: `reconciler status` shows why.
-            1 problem with reports: `reconciler status` shows them.
+            1 problem with reports or files: `reconciler status` shows them.
             """,
         ),
     ],

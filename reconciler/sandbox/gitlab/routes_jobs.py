@@ -133,11 +133,15 @@ def artifacts_tree(call: Call) -> Response:
 
 
 def keep(call: Call) -> Response:
-    """Stop the artifacts' expiry (doc/api/job_artifacts.md); the code answers 200, its OpenAPI says 201."""
+    """Stop the artifacts' expiry (doc/api/job_artifacts.md); the code answers 200, its OpenAPI says 201.
+
+    What has expired is not kept, removed or not, "keep latest" or not (`artifacts?`, app/models/ci/build.rb).
+    """
     project = call.project()
     call.authorize("keep_artifacts", project)
     row = call.job(project)
-    if call.store.artifact(row, "archive") is None:
+    expired = row.expire_at is not None and row.expire_at <= call.store.clock()
+    if expired or call.store.artifact(row, "archive") is None:
         not_found()
     row.expire_at = None
     return Response.json(entities.job_json(row, call.store.artifacts_of(row), call.base))

@@ -53,6 +53,10 @@ class Behaviour:
     """Set a session cookie with each answer."""
     unstable_order: bool = False
     """Objects that the `order` does not tell apart come in another order with each request."""
+    max_attachment_bytes: int = 50_000_000
+    """More, decoded, are refused: pyral 1.2's MAX_ATTACHMENT_SIZE, "to match Agile Central limit"."""
+    attachments_conflict: bool = False
+    """Attachments of one result or artifact, created by two requests at once, conflict; no source says that they do."""
     max_target: int = 8192
     """A longer path and query is answered with 414."""
 
@@ -72,7 +76,7 @@ class Mishaps:
         self.bad_entries[index] = text
 
     def conflict(self, thing: Thing | None = None, times: int = 1) -> None:
-        """Answer the next writes that change this object, or any, with a Concurrency conflict."""
+        """Answer the next writes that change this object, or attach to it, or to any, with a Concurrency conflict."""
         self._conflicts.plan(thing, times)
 
 

@@ -36,13 +36,14 @@ class Conflicts:
         Raises:
             Refused: another request in service has it; in the words of rallytree's README.
         """
-        if self._is_planned(thing) or self._held.setdefault(thing.oid, request) != request:
-            name = _CLASSES.get(thing.type.name, thing.type.name)
-            raise Refused(
-                "Concurrency conflict: [Object has been modified since being read for update in this context] - "
-                "ConcurrencyConflictException : Modified since read on update : "
-                f"Object Class : com.f4tech.slm.domain.{name} : ObjectID : {thing.oid}"
-            )
+        self.meet(thing)
+        if self._held.setdefault(thing.oid, request) != request:
+            raise _conflict(thing)
+
+    def meet(self, thing: Thing) -> None:
+        """Touch an object without taking it: only what was planned for it is met; raises as `hold` does."""
+        if self._is_planned(thing):
+            raise _conflict(thing)
 
     def release(self, request: int) -> None:
         """Let go of everything that a request holds."""
@@ -57,3 +58,12 @@ class Conflicts:
         if planned.times <= 0:
             self._planned.remove(planned)
         return True
+
+
+def _conflict(thing: Thing) -> Refused:
+    name = _CLASSES.get(thing.type.name, thing.type.name)
+    return Refused(
+        "Concurrency conflict: [Object has been modified since being read for update in this context] - "
+        "ConcurrencyConflictException : Modified since read on update : "
+        f"Object Class : com.f4tech.slm.domain.{name} : ObjectID : {thing.oid}"
+    )

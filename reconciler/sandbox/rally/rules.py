@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def require_all(entry: TypeDef, fields: Mapping[str, Value]) -> None:
     """Refuse an object that lacks a required value (no source has the wording)."""
     for attribute in entry.attributes.values():
-        if attribute.required and not attribute.read_only and fields.get(attribute.name) in (None, ""):
+        if attribute.required and not attribute.read_only and fields.get(attribute.name) in (None, "", b""):
             raise Refused(f"Validation error: {entry.name}.{attribute.name} should not be null")
 
 
@@ -38,6 +38,12 @@ def require_one_workspace(objects: Objects, entry: TypeDef, fields: Mapping[str,
         other = objects.workspace_of(target) if target else None
         if other is not None and other != workspace:
             raise Refused(elsewhere(attribute.display_name, workspace, other))
+
+
+def require_size(entry: TypeDef, name: str, value: Value, most_bytes: int) -> None:
+    """Refuse binary data that is too long (no source has the wording)."""
+    if isinstance(value, bytes) and len(value) > most_bytes:
+        raise Refused(f"Validation error: {entry.name}.{name} is greater than the maximum of {most_bytes} bytes")
 
 
 def require_fit(objects: Objects, entry: TypeDef, fields: Mapping[str, Value]) -> None:
@@ -97,3 +103,10 @@ def parents_of(objects: Objects, entry: TypeDef, fields: Mapping[str, Value]) ->
     names = {"TestCaseResult": ("TestCase",), "TestCase": ("WorkProduct", "TestFolder"), "TestFolder": ("Parent",)}
     targets = [objects.get(fields.get(name)) for name in names.get(entry.name, ())]
     return [target for target in targets if target is not None]
+
+
+def attached_to(objects: Objects, entry: TypeDef, fields: Mapping[str, Value]) -> Thing | None:
+    """Find what a new Attachment is to hang on."""
+    if entry.name != "Attachment":
+        return None
+    return objects.get(fields.get("TestCaseResult")) or objects.get(fields.get("Artifact"))

@@ -143,6 +143,12 @@ class Store(Objects):
             results = self.of_type("TestCaseResult")
             return [self._describe(thing) for thing in results if build in (None, thing.fields["Build"])]
 
+    def orphaned_contents(self) -> list[Thing]:
+        """List the AttachmentContents that no Attachment refers to, oldest first."""
+        with self.lock:
+            contents = self.of_type("AttachmentContent")
+            return [content for content in contents if not self.having("Attachment", "Content", content.oid)]
+
     def members(self, test_set: Thing) -> list[str]:
         """List the FormattedIDs of a test set's test cases."""
         with self.lock:

@@ -16,9 +16,6 @@ from reconciler.sandbox.rally.schema import Attribute, Kind, TypeDef
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-MAX_ATTACHMENT_BYTES = 50_000_000
-"""pyral 1.2's MAX_ATTACHMENT_SIZE, "to match Agile Central limit"."""
-
 _BARE_AMPERSAND = re.compile(r"&(?!(?:[A-Za-z]\w*|#\d+|#[xX][0-9A-Fa-f]+);)")
 _BARE_BRACKET = re.compile(r"<(?![A-Za-z/!])")
 
@@ -98,12 +95,9 @@ def _read_binary(place: str, _: Attribute, raw: object) -> bytes:
     if not isinstance(raw, str):
         raise Refused(f"Could not convert: Cannot convert {raw!r} to binary data for {place}")
     try:
-        content = base64.b64decode(raw, validate=True)
+        return base64.b64decode(raw, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refused(f"Could not convert: {place} is not base64") from error
-    if len(content) > MAX_ATTACHMENT_BYTES:
-        raise Refused(f"Validation error: {place} is greater than the maximum of {MAX_ATTACHMENT_BYTES} bytes")
-    return content
 
 
 _READERS: dict[Kind, Callable[[str, Attribute, object], Value]] = {

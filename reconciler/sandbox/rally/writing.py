@@ -11,7 +11,14 @@ from reconciler.sandbox.rally.errors import Refused
 from reconciler.sandbox.rally.members import read_members, replace_members
 from reconciler.sandbox.rally.objects import timestamp
 from reconciler.sandbox.rally.rendering import EVERYTHING, parse_fetch
-from reconciler.sandbox.rally.rules import parents_of, require_all, require_fit, require_one_workspace
+from reconciler.sandbox.rally.rules import (
+    attached_to,
+    parents_of,
+    require_all,
+    require_fit,
+    require_one_workspace,
+    require_size,
+)
 from reconciler.sandbox.rally.schema import Attribute, Kind, TypeDef
 from reconciler.sandbox.rally.scope import defaults_of, project_named, workspace_named
 from reconciler.sandbox.rally.store import border
@@ -41,9 +48,7 @@ def create(service: Service, call: Call, entry: TypeDef) -> Reply:
     payload = _read_payload(service, entry, element, workspace)
     fields = _complete(service, call, entry, payload, workspace)
     _check(service, call, entry, fields, workspace)
-    parents = parents_of(service.store, entry, fields)
-    for parent in parents:
-        service.conflicts.hold(parent, call.request)
+    parents = _hold_parents(service, call, entry, fields)
     if entry.prefix:
         fields["FormattedID"] = service.store.next_formatted_id(workspace, entry.name)
     thing = service.store.insert(entry.name, fields)
@@ -57,6 +62,19 @@ def create(service: Service, call: Call, entry: TypeDef) -> Reply:
         service.store.touch(parent)
     written = service.renderer.write(thing, parse_fetch(call.query, EVERYTHING))
     return success("CreateResult", warnings=payload.warnings, created=1, Object=written)
+
+
+def _hold_parents(service: Service, call: Call, entry: TypeDef, fields: dict[str, Value]) -> list[Thing]:
+    """Take what a create changes besides; what it only attaches to is taken when that is asked for."""
+    parents = parents_of(service.store, entry, fields)
+    for parent in parents:
+        service.conflicts.hold(parent, call.request)
+    target = attached_to(service.store, entry, fields)
+    if target is not None and service.behaviour.attachments_conflict:
+        service.conflicts.hold(target, call.request)
+    elif target is not None:
+        service.conflicts.meet(target)
+    return parents
 
 
 def update(service: Service, call: Call, thing: Thing) -> Reply:
@@ -129,6 +147,7 @@ def _read_payload(service: Service, entry: TypeDef, element: dict[str, object], 
         else:
             allowed = store.schema.allowed(workspace, entry.name, attribute)
             payload.fields[name] = read_value(entry, attribute, raw, allowed)
+            require_size(entry, name, payload.fields[name], service.behaviour.max_attachment_bytes)
     return payload
 
 
@@ -147,12 +166,15 @@ def _complete(service: Service, call: Call, entry: TypeDef, payload: _Payload, w
     project = entry.attributes.get("Project")
     if project is not None and not project.read_only and fields.get("Project") is None:
         fields["Project"] = _project_for(service, call, entry, workspace)
-    if entry.name == "Attachment":
-        content = store.get(fields.get("Content"))
-        data = content.fields["Content"] if content else b""
-        fields["Size"] = len(data) if isinstance(data, bytes) else 0
+    if entry.name == "Attachment" and entry.attributes["Size"].read_only:  # where it is not, the client says it
+        fields["Size"] = _size_bytes(store.get(fields.get("Content")))
     _move_borders(service, entry, fields, workspace)
     return fields
+
+
+def _size_bytes(content: Thing | None) -> int:
+    data = content.fields["Content"] if content else None
+    return len(data) if isinstance(data, bytes) else 0
 
 
 def _project_for(service: Service, call: Call, entry: TypeDef, workspace: int) -> int:

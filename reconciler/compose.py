@@ -1,0 +1,113 @@
+"""A planned result as Rally shall get it: its attributes, its Notes, and which files it is to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler import notes
+from reconciler.evidence import Rules, Wanted, wanted
+from reconciler.model import Build, TestCaseResult
+from reconciler.plan import Verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.config import Settings
+    from reconciler.ledger.entries import Contribution, PipelineLine
+    from reconciler.ledger.ledger import Ledger
+    from reconciler.model import Key, PipelineId
+    from reconciler.plan import Add
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A result and the files that it is to have."""
+
+    result: TestCaseResult
+    wanted: Sequence[Wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class Composer:
+    """Writes results; remembers what many of one pipeline share."""
+
+    ledger: Ledger
+    settings: Settings
+    _lines: dict[PipelineId, PipelineLine] = field(default_factory=dict)
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """Which verdicts the config gives to outcomes."""
+        return Verdicts(self.settings.results.skipped, self.settings.results.flaky)
+
+    def parcel(self, add: Add) -> Parcel:
+        """Write one result."""
+        files = self.wanted(add.tests)
+        result = TestCaseResult(
+            key=add.key,
+            build=self.build(add.key, add.iid),
+            test_case=add.test_case,
+            verdict=add.verdict,
+            date=add.date,
+            duration_s=add.duration_s,
+            notes=self._notes(add, files),
+        )
+        return Parcel(result, files)
+
+    def wanted(self, tests: Sequence[int]) -> list[Wanted]:
+        """Decide which files a result of these tests, worst first, is to have."""
+        config = self.settings.attachments
+        rules = Rules(config.upload_max_bytes, config.link_only)
+        known = self.ledger.files.evidence_of(tests)
+        return wanted(known, rules) if any(one.output or one.files for one in known) else []
+
+    def build(self, key: Key, iid: int) -> Build:
+        """Name the Build of a pipeline's results."""
+        template = self.settings.results.build
+        return Build(template.format(pipeline_id=key.pipeline_id, project_id=key.project_id, pipeline_iid=iid))
+
+    def _notes(self, add: Add, files: Sequence[Wanted]) -> str:
+        pipeline = add.key.pipeline_id
+        if pipeline not in self._lines:
+            self._lines[pipeline] = self.ledger.entries.pipeline_line(pipeline)
+        line = self._lines[pipeline]
+        tests = self.ledger.entries.contributions(add.tests)
+        troubles = dict.fromkeys(
+            f"The files of job {test.job_name} cannot be had: {test.files_note}" for test in tests if test.files_note
+        )
+        return notes.render(
+            notes.Content(
+                key=str(add.key),
+                pipeline_url=line.url,
+                pipeline_id=pipeline,
+                ref=line.ref,
+                sha=line.sha,
+                commit_url=f"{line.project_url}/-/commit/{line.sha}",
+                tests=[_test_line(test, self.verdicts) for test in tests],
+                lossy=any(test.lossy for test in tests),
+                files=[self._file_line(file) for file in files if file.fate != "missing"],
+                missing=[notes.MissingLine(file.name, file.reason) for file in files if file.fate == "missing"],
+                troubles=list(troubles),
+                metrics=self.ledger.files.metrics_of(add.tests),
+            )
+        )
+
+    def _file_line(self, file: Wanted) -> notes.FileLine:
+        # GitLab is asked to keep what results link to: then nobody knows of a day on which it goes.
+        kept = self.settings.attachments.keep_linked and not self.ledger.attachments.keep_denied()
+        expires_at = None if kept and file.fate == "link" else file.expires_at
+        return notes.FileLine(file.name, file.url, file.size_bytes, file.reason, file.note, expires_at)
+
+
+def _test_line(test: Contribution, verdicts: Verdicts) -> notes.TestLine:
+    return notes.TestLine(
+        verdict=verdicts.of(test.outcome, flaky=test.flaky),
+        key=test.key,
+        job_name=test.job_name,
+        job_url=test.job_url,
+        duration_s=test.duration_s,
+        message=test.message,
+        attempts=test.attempts,
+        flaky=test.flaky,
+    )
