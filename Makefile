@@ -25,7 +25,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 crash: $(STAMP)
-	$(BIN)/python -m pytest tests/crash
+	KILL_AT_EVERY_WRITE=1 $(BIN)/python -m pytest -n $(WORKERS) tests/crash
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

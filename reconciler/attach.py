@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from reconciler.dispatch import Dispatcher
 from reconciler.errors import Forbidden, Incomplete, NotThere, ServiceDown, Unauthorized
 from reconciler.fetch import Fetcher
 from reconciler.matching import match
-from reconciler.spool import Spool
+from reconciler.spool import Spool, SpoolFull
 
 if TYPE_CHECKING:
     import threading
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from reconciler.model import ObjectID
     from reconciler.ports import GitLab, Rally
 
-CARRIED_BYTES = 32_000_000
+CARRIED_BYTES = 64_000_000
 """How much is fetched before it is sent on; what lies on disk meanwhile."""
 CARRIED_FILES = 500
 _ROUNDS = 3
-"""What could not be attached is told in a text, which is attached in a further round."""
+"""What could not be attached is told in a text, which is attached in a further round; so is what is sent anew."""
 
 
 @dataclass(slots=True)
@@ -55,6 +55,10 @@ class Attach:
     """How many attachments results have that Rally was asked about in this pass."""
     collected: Collected
     """Takes the trouble with GitLab."""
+    _asked: set[int] = field(default_factory=set)
+    """Attachments of which Rally was asked in this pass whether it has them."""
+    _tried: set[int] = field(default_factory=set)
+    """Attachments that are not to be sent again in this pass."""
 
     def run(self) -> None:
         """Attach everything that is pending; what cannot be had now is left to the next pass.
@@ -65,13 +69,13 @@ class Attach:
         self.ledger.attachments.lost_content(
             self.ledger.attachments.begun(), "the process ended before Rally's answer came", self.now()
         )
-        tried: set[int] = set()
         for _ in range(_ROUNDS):
-            uploads = [upload for upload in self._open() if upload.row.attachment_id not in tried]
+            uploads = [upload for upload in self._open() if upload.row.attachment_id not in self._tried]
             if not uploads or self.sent.halted:
                 break
-            tried.update(upload.row.attachment_id for upload in uploads)
+            self._tried.update(upload.row.attachment_id for upload in uploads)
             self._carry(uploads)
+            self.attached.clear()  # there are more by now
         if self.settings.attachments.keep_linked:
             self._keep_linked()
 
@@ -94,7 +98,7 @@ class Attach:
             if self._may_have_more(holder, rows[holder.entry_id]):
                 self._look(holder, rows[holder.entry_id])
                 rows[holder.entry_id] = self.ledger.attachments.rows(holder.entry_id)
-            self.fresh.add(holder.entry_id)
+            self._asked.update(row.attachment_id for row in rows[holder.entry_id])
         return [
             Upload(holder, row)
             for holder in holders
@@ -108,7 +112,7 @@ class Attach:
         doubts = [row for row in rows if row.state == "intended"]
         if doubts:
             return any(self._is_old(row) for row in doubts)
-        return holder.entry_id not in self.fresh
+        return holder.entry_id not in self.fresh and any(row.attachment_id not in self._asked for row in rows)
 
     def _is_old(self, row: Row) -> bool:
         age = timedelta(seconds=self.settings.rally.settle_after_seconds)
@@ -148,14 +152,18 @@ class Attach:
         carried: list[Fetched] = []
         wanted = [upload for upload in uploads if upload.row.content is None]
         with closing(Spool()) as spool, closing(fetcher.fetch(wanted, spool)) as fetching:
-            for fetched in fetching:
-                carried.append(fetched)
-                if spool.size_bytes >= CARRIED_BYTES or len(carried) >= CARRIED_FILES:
-                    self._send(carried)
-                    carried.clear()
-                    spool.empty()
-                if self.sent.halted or self.stop.is_set():
-                    return
+            try:
+                for fetched in fetching:
+                    carried += fetched
+                    if spool.size_bytes >= CARRIED_BYTES or len(carried) >= CARRIED_FILES:
+                        self._send(carried)
+                        carried.clear()
+                        spool.empty()
+                    if self.sent.halted or self.stop.is_set():
+                        return
+            except SpoolFull:
+                self._send(carried)  # so that each pass gets some way, however little room there is
+                raise
             self._send(carried)
 
     def _send(self, carried: Sequence[Fetched]) -> None:
@@ -167,7 +175,9 @@ class Attach:
 
     def _attach(self, uploads: Iterable[Upload]) -> None:
         desk = AttachmentDesk(self.rally, self.ledger, self.sent)
-        Dispatcher(desk, self.settings.rally, self.stop, self.sent).send(uploads, busy=(), now=self.now)
+        dispatcher = Dispatcher(desk, self.settings.rally, self.stop, self.sent)
+        dispatcher.send(uploads, busy=self.ledger.attachments.in_doubt(), now=self.now)
+        self._tried -= desk.stale
 
     # --- links ---
 

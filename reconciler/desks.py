@@ -137,6 +137,8 @@ class AttachmentDesk:
     rally: Rally
     ledger: Ledger
     sent: Sent
+    stale: set[int] = field(default_factory=set)
+    """Whose content is gone from Rally: they may be sent anew."""
     what: str = "attachments"
 
     def compose(self, item: Upload) -> NewAttachment:
@@ -168,10 +170,11 @@ class AttachmentDesk:
         self.sent.attachments += sum(not letter.item.row.notice for letter, _ in created)
 
     def refuse(self, refused: Sequence[tuple[Letter[Upload, NewAttachment], str]], now: datetime) -> None:
-        """Note what Rally refuses; a content of an earlier pass that is gone is sent anew by the next one."""
+        """Note what Rally refuses; where it may be a content of an earlier pass that is gone, it is sent anew."""
         stale = [letter for letter, reason in refused if letter.item.reused and GONE in reason]
         self.ledger.attachments.withdraw([letter.row for letter in stale], "its content is gone from Rally", now)
         self.ledger.attachments.lost_content([letter.row for letter in stale], "its content is gone from Rally", now)
+        self.stale.update(letter.row for letter in stale)
         final = [(letter, why) for letter, why in refused if not (letter.item.reused and GONE in why)]
         for letter, why in final:
             logger.warning("Rally refuses an attachment: it stays a link", file=letter.item.title, reason=why)

@@ -18,8 +18,7 @@ def match(
 ) -> Mapping[int, ObjectID]:
     """Pair rows that are not done with what the result has; attachment id → ObjectID.
 
-    Where several wanted files share name and size, and fewer are there, the contents are compared; `content_of` raises
-    as the port does.
+    Where several wanted files share name and size, the contents are compared; `content_of` raises as the port does.
     """
     rows, found = list(rows), list(found)
     taken = {row.object_id for row in rows}
@@ -41,8 +40,8 @@ def match(
 def _pair(
     rows: Sequence[Row], there: Sequence[FoundAttachment], content_of: Callable[[FoundAttachment], bytes]
 ) -> list[tuple[int, ObjectID]]:
-    if len(there) >= len(rows):
-        return [(row.attachment_id, one.object_id) for row, one in zip(rows, there, strict=False)]
+    if len(rows) == 1:
+        return [(rows[0].attachment_id, one.object_id) for one in there[:1]]
     left, pairs = list(rows), []
     for one in there:
         crc = zlib.crc32(content_of(one))

@@ -20,6 +20,10 @@ _BLOCK = 64 * 1024
 HEAD_BYTES = 64
 
 
+class SpoolFull(ReconcilerError):
+    """The disk is full, or the temporary folder cannot be written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Where one file lies in the spool."""
@@ -34,7 +38,8 @@ class Spool:
     def __init__(self) -> None:
         """Open an unnamed temporary file: it is gone when the process is, however that ends."""
         with _named_trouble():
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+            # Unbuffered: what a full disk does not take would stay in a buffer, and make every later step fail too.
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
         self.size_bytes = 0
 
     def close(self) -> None:
@@ -50,20 +55,24 @@ class Spool:
         """Take a stream to its end; when that raises, nothing of it stays.
 
         Raises:
-            ReconcilerError: the disk is full, or the temporary folder cannot be written.
+            SpoolFull: and whatever reading the stream raises.
         """
         start = self.size_bytes
         self._file.seek(start)
         try:
             while block := stream.read(_BLOCK):
-                with _named_trouble():
-                    self._file.write(block)
-                    self._file.flush()
+                self._write(block)
         except BaseException:
             self._file.truncate(start)
             raise
         self.size_bytes = self._file.tell()
         return Part(start, self.size_bytes - start)
+
+    def _write(self, block: bytes) -> None:
+        rest = memoryview(block)
+        with _named_trouble():
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
     def open(self, part: Part) -> BinaryIO:
         """Give a part as a file of its own, at its first byte."""
@@ -111,7 +120,7 @@ def _named_trouble() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ReconcilerError(
+        raise SpoolFull(
             f"temporary files cannot be written in {tempfile.gettempdir()}: {error.strerror}: free some space there, or"
             " set TMPDIR; nothing was lost, the next pass goes on"
         ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, unquote
 
-from reconciler.evidence.types import extension_of, file_name
+from reconciler.evidence.types import extension_of, file_name, shown_path
 from reconciler.patterns import matches
 
 if TYPE_CHECKING:
@@ -164,7 +164,10 @@ class _Choice:
                 self._add(_of_url(file))
             case "missing":
                 reason = file.note or "it is not in the job's artifacts"
-                self._add(replace(_of(file, url="", reason=reason), fate="missing", note=""))
+                found = _of(file, url="", reason=reason)
+                # Which of several files of one name it was, only the path as it was said can tell.
+                name = found.name if _DATA.match(file.path) else shown_path(file.path)
+                self._add(replace(found, name=name, fate="missing", note=""))
 
     def _reason(self, file: File, link_only: Sequence[str]) -> str:
         """Say why the file is not to be uploaded; "" when it is."""

@@ -105,6 +105,12 @@ def file_name(path: str) -> str:
     return name[: LONGEST_NAME - len(ending)] + ending
 
 
+def shown_path(path: str) -> str:
+    """Give a path on one line, its end where it is too long: never empty, at most `LONGEST_NAME` long."""
+    shown = terminal.strip(path[-_LOOKED_AT:]).translate({9: " ", 10: " "}).strip()
+    return shown[-LONGEST_NAME:] or "attachment"
+
+
 def _extension(name: str) -> str:
     stem, dot, extension = name.rpartition(".")
     return extension if dot and stem and len(extension) <= _LONGEST_EXTENSION else ""

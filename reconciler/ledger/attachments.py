@@ -93,6 +93,13 @@ class Attachments:
             )
         ]
 
+    def in_doubt(self) -> set[ObjectID]:
+        """Tell which results a request of unknown fate may still be writing to."""
+        rows = self._store.rows(
+            "SELECT DISTINCT e.object_id FROM attachments a JOIN entries e USING (entry_id) WHERE a.state = 'intended'"
+        )
+        return {ObjectID(row[0]) for row in rows}
+
     def job(self, job_id: JobId) -> Job:
         """Fetch a job as opening its archive needs it."""
         row = self._store.rows(
@@ -143,7 +150,10 @@ class Attachments:
         """Count contents that may be in Rally with nothing that refers to them: invisible, and harmless."""
         with self._store.transaction():
             for one in attachment_ids:
-                self._store.run("UPDATE attachments SET content_id = NULL, begun = 0 WHERE attachment_id = ?", [one])
+                self._store.run(
+                    "UPDATE attachments SET content_id = NULL, content_type = NULL, begun = 0 WHERE attachment_id = ?",
+                    [one],
+                )
                 self._note(now, "orphaned", str(one), why)
 
     def begun(self) -> list[int]:
@@ -179,10 +189,13 @@ class Attachments:
                 self._settle(one, "done", now, object_id=object_id)
 
     def refuse(self, refused: Iterable[tuple[int, str]], now: datetime) -> None:
-        """Write down what Rally said No to, and why; the result is to say it too."""
+        """Write down what Rally said No to, and why; the result is to say it too. Its content is left an orphan."""
         with self._store.transaction():
             for one, reason in refused:
+                content = self._store.value("SELECT content_id FROM attachments WHERE attachment_id = ?", [one])
                 self._settle(one, "refused", now, reason=reason)
+                if content is not None:
+                    self._note(now, "orphaned", str(one), reason)
                 self._tell(one, f"Rally refuses it: {reason}")
 
     def lose(self, missing: Iterable[tuple[int, str]], now: datetime) -> None:
@@ -199,11 +212,12 @@ class Attachments:
                 self._store.run("UPDATE attachments SET tries = tries + 1 WHERE attachment_id = ?", [one])
 
     def problem(self, job_id: JobId, kind: str, detail: str, now: datetime) -> None:
-        """Note something that was wrong with a job's files."""
+        """Note something that was wrong with a job's files, unless it was known when its archive was looked into."""
         with self._store.transaction():
             self._store.run(
                 "INSERT INTO problems (pipeline_id, job_id, kind, detail, seen_at)"
-                " SELECT pipeline_id, job_id, ?, ?, ? FROM jobs WHERE job_id = ?",
+                " SELECT pipeline_id, job_id, ?1, ?2, ?3 FROM jobs WHERE job_id = ?4 AND NOT EXISTS"
+                " (SELECT 1 FROM problems WHERE (job_id, kind, detail) = (?4, ?1, ?2))",
                 [kind, detail, stamp(now), job_id],
             )
 

@@ -47,7 +47,7 @@ class JobReading:
 
     def document(self, source: str, name: str, runs: Iterable[TestRun]) -> int:
         """Write down one document; how many tests it had. When `runs` raises, nothing of the document stays."""
-        mentions = len(self.mentions)
+        before = len(self.mentions), self.unheard_mentions, self._inline_bytes
         try:
             with self._store.transaction():
                 report = self._store.rows(
@@ -61,6 +61,7 @@ class JobReading:
                 self._store.run("UPDATE reports SET tests = ? WHERE report_id = ?", [counted.count, report])
         except BaseException:
             self._subjects.clear()  # some may have been rolled back
+            mentions, self.unheard_mentions, self._inline_bytes = before
             del self.mentions[mentions:]
             raise
         self.documents += 1

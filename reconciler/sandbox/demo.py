@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import show
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, ReconcilerError
-from reconciler.sandbox import demo_facts, demo_rally, demo_telling
+from reconciler.sandbox import demo_claims, demo_facts, demo_files, demo_rally, demo_sprint, demo_telling
 from reconciler.sandbox.demo_stage import CommandFailed, set_stage
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reconciler.sandbox.demo_facts import Result
+    from reconciler.sandbox.demo_sprint import Mark
     from reconciler.sandbox.demo_stage import Ran, Stage
+    from reconciler.sandbox.rally import Thing
 
 SHOWN = 5
 """How many held tests with a suggestion are shown."""
@@ -87,14 +89,20 @@ class Story:
         """Tell it from beginning to end; whether everything held that must."""
         self._scene()
         first = self._first_pass()
+        marks = [self._mark()]
+        self._files(first)
+        story = self._sprint(marks[0])
         self._review()
-        self._second_pass(first)
-        requests = len(self.stage.rally.log)
-        self._third_pass(requests)
+        self._second_pass(first, story)
+        marks.append(self._mark())
+        self._third_pass(marks[1].requests)
         status = self.stage.run("status").answer
         self._problems(status["problems"])
         self._accounts(status["tests"])
-        return self._what_must_hold(status, requests)
+        return self._what_must_hold(status, marks)
+
+    def _mark(self) -> Mark:
+        return demo_sprint.mark(self.stage.rally_store, len(self.stage.rally.log))
 
     def _scene(self) -> None:
         gitlab, rally = self.stage.company.gitlab, self.stage.rally_store
@@ -131,9 +139,48 @@ class Story:
             demo_telling.of_one_result(self.console, result)
         return results
 
+    def _files(self, results: Sequence[Result]) -> None:
+        """Show what a failed browser test brought along: what is attached, what is a link, what is missing."""
+        self._heading(2, "Files: what a failed browser test brings along")
+        job = self.stage.company.browser
+        result = demo_files.of_browser_test(results, job)
+        if result is None:
+            raise CommandFailed(f"the first pass brought no result of {demo_files.TEST_CASE} to Rally")
+        self._say(
+            f"{result.formatted_id} {result.name}: {result.verdict} in {result.build}, in one browser of three. "
+            "What its result has in Rally:\n"
+        )
+        files = demo_files.attached(self.stage.rally_store, result)
+        demo_telling.of_files(self.console, result, files, demo_files.links(result))
+        self._say("The report names the picture. The trace is in no report: its folder is named after the test.", "dim")
+        fetched = demo_files.fetched(self.stage.gitlab, job)
+        self._say(
+            f"\nThe archive of job “{job.name}” has {_megabytes(fetched.archive_bytes)}. By its own log, the stand-in "
+            f"object store sent {_megabytes(fetched.sent_bytes)} of it in {_count(fetched.requests, 'request')}, and "
+            f"{_count(fetched.trace_bytes, 'byte')} of the trace."
+        )
+
+    def _sprint(self, mark: Mark) -> Thing:
+        """Show the sets that the first pass made and filled; then add a story to the sprint, as a person would."""
+        self._heading(3, f"{demo_sprint.SPRINT}: two projects share it, and each has its test set")
+        self._say(
+            "People scheduled stories and defects in the sprint; nobody made a test set. The first pass made one in "
+            "each project, put the test cases in, and then sent their results, which carry the set:\n"
+        )
+        sprints: list[dict[str, Any]] = self._run("status").answer["sprints"]
+        self.console.print(demo_telling.of_sprints(sprints))
+        self._say(f"Not run yet: {', '.join(case for row in sprints for case in row['not_run'])}.")
+        for one in [one for row in sprints for one in row["not_placeable"]]:
+            self._say(f"{one['test_case']} is in no set: {show.clean(one['reason'])}.")
+        for project in [one.project for one in mark.sets if demo_sprint.STRAY in one.members]:
+            self._say(f"{demo_sprint.STRAY} is in the set of its own project, {project}; its story is one of Web Shop.")
+        story = demo_sprint.add_story(self.stage.rally_store)
+        self._say(f"\nNow a person adds {_called(story)} to Web Shop's sprint, with {', '.join(demo_sprint.ADDED)}.")
+        return story
+
     def _review(self) -> None:
         """Show the queue; then do as a person would: map the surest suggestion, ignore what needs no test case."""
-        self._heading(2, "Review queue: tests that no Rally test case is known for")
+        self._heading(4, "Review queue: tests that no Rally test case is known for")
         queue: list[dict[str, Any]] = self._run("review").answer
         surest = sorted((row for row in queue if row["suggestions"]), key=_score, reverse=True)
         astray = [row for row in queue if not row["suggestions"]]
@@ -147,10 +194,10 @@ class Story:
         for row in astray[:1]:
             self._run("ignore", row["test"])
 
-    def _second_pass(self, first: Sequence[Result]) -> None:
+    def _second_pass(self, first: Sequence[Result], story: Thing) -> None:
         smoke = self.stage.company.smoke
         self._heading(
-            3, f"Second pass: the job “{smoke.name}” of pipeline {smoke.pipeline.id} was run again, and passed"
+            5, f"Second pass: the job “{smoke.name}” of pipeline {smoke.pipeline.id} was run again, and passed"
         )
         self.stage.company.retry_smoke(datetime.now(UTC))
         self._passed(self._run("--once"))
@@ -158,17 +205,22 @@ class Story:
         results = demo_facts.stored_results(self.stage.rally_store)
         new = [result for result in results if result.object_id not in old]
         self.console.print(demo_telling.of_results([(result, _before(result, first)) for result in new]))
-        self._say("Revision 2 stands beside revision 1: nothing in Rally is edited or deleted.", "dim")
+        self._say("Revision 2 stands beside revision 1: no result is edited or deleted.", "dim")
+        names = {one.object_id: f"{one.name} of {one.project}" for one in demo_sprint.sets(self.stage.rally_store)}
+        for number, name in names.items():
+            if cases := [result.formatted_id for result in new if result.test_set == number]:
+                told = f"came into {name}, and then their new results carried it."
+                self._say(f"\n{_called(story)} was added before this pass: {', '.join(cases)} {told}")
 
     def _third_pass(self, requests: int) -> None:
-        self._heading(4, "Third pass: nothing has changed")
+        self._heading(6, "Third pass: nothing has changed")
         self._passed(self._run("--once"))
         seen = self.stage.rally.log.entries()[requests:]
         reads = sum(not entry.is_write for entry in seen)
         self._say(f"The stand-in Rally's own log of this pass: {reads} reads, {len(seen) - reads} writes.")
 
     def _problems(self, problems: Sequence[Mapping[str, Any]]) -> None:
-        self._heading(5, "Problems: what could not be read, and why")
+        self._heading(7, "Problems: what could not be read, and why")
         self._command("status")
         for problem in problems:
             job = self.stage.company.gitlab.jobs.get(problem["job"] or 0)
@@ -178,15 +230,15 @@ class Story:
         self._say("Nothing of a report that is cut off is counted; the other jobs of its pipeline are.", "dim")
 
     def _accounts(self, tests: Mapping[str, int]) -> None:
-        self._heading(6, "What became of every test")
+        self._heading(8, "What became of every test")
         sums = " + ".join(f"{state} {number}" for state, number in tests.items() if state in STATES and number)
         self._say(f"read {tests['read']} = {sums}; unaccounted {tests['unaccounted']}\n", "bold")
         rows = [(state, f"{tests[state]:>4}  {meaning}") for state, meaning in STATES.items() if tests[state]]
         demo_telling.two_columns(self.console, rows)
 
-    def _what_must_hold(self, status: Mapping[str, Any], requests: int) -> bool:
-        self._heading(7, "What must hold")
-        claims = [*_claims_about_results(self.stage, status), *_claims_about_the_run(self.stage, requests)]
+    def _what_must_hold(self, status: Mapping[str, Any], marks: Sequence[Mark]) -> bool:
+        self._heading(9, "What must hold")
+        claims = demo_claims.make(self.stage, status, marks)
         demo_telling.claims(self.console, claims)
         return all(holds for _, holds in claims)
 
@@ -218,37 +270,27 @@ class Story:
         """Say what a pass did, as the command does without --json."""
         did = ran.answer
         read, sent = _count(did["pipelines_read"], "pipeline"), _count(did["results_sent"], "result")
-        told = f"{read} read, {sent} sent in {_count(did['writes'], 'write')}"
+        counts = [(did["attachments_sent"], "file"), (did["test_sets_created"], "test set")]
+        counts += [(did["members_added"], "member")]
+        *more, last = [sent, *(_count(number, noun) for number, noun in counts if number)]
+        what = f"{', '.join(more)} and {last}" if more else last
+        told = f"{read} read, {what} sent in {_count(did['writes'], 'write')}"
         if not (did["pipelines_read"] or did["writes"] or did["left"]):
             told = "Nothing to do, 0 writes"
         left = f"; {did['left']} left for the next pass" if did["left"] else ""
-        self._say(f"{told}{left}. It took {ran.took_s:.1f} s.")
-
-
-def _claims_about_results(stage: Stage, status: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Say what must be true of tests and results, each with whether it is."""
-    unaccounted, done = status["tests"]["unaccounted"], status["entries"]["done"]
-    results = demo_facts.stored_results(stage.rally_store)
-    doubled = demo_facts.doubled_keys(results)
-    yield f"every test that was read has one state: unaccounted {unaccounted}", unaccounted == 0
-    yield f"Rally has each result once: {len(results)} results, doubled {doubled or 0}", not doubled
-    yield f"the ledger and Rally agree: {done} done, {len(results)} there", done == len(results)
-
-
-def _claims_about_the_run(stage: Stage, requests: int) -> Iterator[tuple[str, bool]]:
-    """Say what must be true of commands and servers; `requests` is how many Rally had before the third pass."""
-    writes = sum(entry.is_write for entry in stage.rally.log.entries()[requests:])
-    bad = [ran for ran in stage.ran if ran.status]
-    store, servers = stage.gitlab.objects, (stage.gitlab.server, stage.gitlab.objects_server, stage.rally)
-    asked, leaks, crashes = len(store.received), len(store.leaks), sum(len(server.crashes) for server in servers)
-    yield f"the third pass wrote nothing: {writes} writes", writes == 0
-    yield f"every command ended with exit status 0: {len(stage.ran) - len(bad)} of {len(stage.ran)}", not bad
-    yield f"GitLab's token stayed at GitLab: object store asked {asked} times, token seen {leaks} times", not leaks
-    yield f"the stand-ins served every request: {crashes} crashes", not crashes
+        self._say(f"{told}{left} ({ran.took_s:.1f} s).")
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _called(thing: Thing) -> str:
+    return f"{thing.formatted_id} “{thing.name}”"
 
 
 def _score(row: Mapping[str, Any]) -> float:

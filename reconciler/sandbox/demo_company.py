@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import reconciler
 from reconciler.errors import ReconcilerError
-from reconciler.sandbox.gitlab import FakeClock, GitLabStore
+from reconciler.sandbox.gitlab import FakeClock, Filler, GitLabStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from reconciler.sandbox.gitlab import Job, Pipeline, Project
     from reconciler.sandbox.gitlab.records import JobWords, PipelineWords
@@ -45,9 +45,15 @@ price <format>.(no name),-
 """
 """The company's mapping.csv: exact tests, parameters of one test, an expression, and tests that count for nothing."""
 
+TRACE = "e2e/traces/checkout-TC1063-the-total-is-shown-in-the-local-currency/trace.zip"
+"""What the browser recorded of the test that failed: no report names it, its folder is named after the test."""
+_RECORDED = {TRACE: Filler(60_000_000), "playwright-report/index.html": Filler(600_000)}
+"""Files of the failed browser job; the page is of the whole run, and no test's."""
+
 _MARK = Path("pytest/shard-1.xml")
 _BETWEEN_PIPELINES = timedelta(minutes=18)
 _JOB_TAKES = timedelta(minutes=2)
+_ARTIFACTS_LAST = timedelta(days=30)
 
 
 class NoReports(ReconcilerError):
@@ -72,13 +78,15 @@ def find_reports(package: Path = Path(reconciler.__file__).parent) -> Path:
 
 @dataclass(slots=True)
 class Company:
-    """The company's GitLab, and the one job that will be run again."""
+    """The company's GitLab, and the jobs that the demo tells of."""
 
     gitlab: GitLabStore
     clock: FakeClock
     reports: Path
     smoke: Job = field(init=False)
     """Failed at its first attempt."""
+    browser: Job = field(init=False)
+    """Left a picture and a trace of a test that failed."""
 
     def retry_smoke(self, now: datetime) -> Job:
         """Run the smoke tests again: this time the stock service answers."""
@@ -107,6 +115,8 @@ class _Job:
     """Uploaded as `artifacts:reports:junit`."""
     archive: Sequence[str] = ()
     """Uploaded as `artifacts:paths`."""
+    recorded: Mapping[str, Filler] = field(default_factory=dict)
+    """More of the archive."""
 
 
 def _web_shop(company: Company, project: Project) -> None:
@@ -121,10 +131,10 @@ def _web_shop(company: Company, project: Project) -> None:
     nightly = [
         _Job("api", "failed", ["pytest/api.xml"]),
         _e2e(company, "chromium-en", "playwright/chromium-en.xml"),
-        _e2e(company, "chromium-de", "playwright/chromium-de.xml", status="failed"),
+        replace(_e2e(company, "chromium-de", "playwright/chromium-de.xml"), status="failed", recorded=_RECORDED),
         _e2e(company, "firefox-en", "playwright/reports/e2e/firefox-en.xml"),
     ]
-    _pipeline(company, project, ("main", "schedule"), nightly)
+    company.browser = company.gitlab.jobs_of(_pipeline(company, project, ("main", "schedule"), nightly))[2]
 
     legacy = [
         _Job("admin", "failed", ["mocha/admin-xunit.xml"]),
@@ -135,12 +145,12 @@ def _web_shop(company: Company, project: Project) -> None:
     _pipeline(company, project, ("legacy", "push"), legacy)
 
 
-def _e2e(company: Company, browser: str, report: str, status: str = "success") -> _Job:
+def _e2e(company: Company, browser: str, report: str) -> _Job:
     """Give the job of one cell of the matrix, with the screenshots that its report points to."""
     folder = company.reports / "playwright"
     pictures = [path for path in sorted(folder.glob("test-results/**/*.png")) if f"-{browser}" in path.as_posix()]
     archive = [report, *(path.relative_to(company.reports).as_posix() for path in pictures)]
-    return _Job(f"e2e: [{browser.replace('-', ', ')}]", status, [report], archive)
+    return _Job(f"e2e: [{browser.replace('-', ', ')}]", "success", [report], archive)
 
 
 def _payments(company: Company, project: Project) -> None:
@@ -212,12 +222,14 @@ def _pipeline(
 
 def _words(company: Company, job: _Job) -> JobWords:
     """Let the time of a job pass, and give what its runner says and uploads."""
-    started = company.clock()
-    words: JobWords = {"started_at": started, "finished_at": company.clock.advance(_JOB_TAKES.total_seconds())}
+    started, finished = company.clock(), company.clock.advance(_JOB_TAKES.total_seconds())
+    words: JobWords = {"started_at": started, "finished_at": finished, "expire_at": finished + _ARTIFACTS_LAST}
     if job.junit:
         words["junit"] = _files(company.reports, job.junit)
     if job.archive:
-        words["archive"] = dict(_files(company.reports, job.archive))
+        files: dict[str, bytes | Filler] = dict(_files(company.reports, job.archive))
+        files.update(job.recorded)
+        words["archive"] = dict(sorted(files.items()))  # as gitlab-runner packs them (file_archiver.go)
     return words
 
 

@@ -36,6 +36,8 @@ class Result:
     key: Key | None
     date: str
     notes: str
+    test_set: int | None = None
+    """ObjectID of the TestSet that it carries."""
 
     @property
     def revision(self) -> int:
@@ -48,6 +50,14 @@ class Result:
         text = _CELLS.sub("  ", self.notes).replace("</tr>", "\n")
         lines = (html.unescape(_TAGS.sub("", line)).rstrip() for line in text.splitlines())
         return [line for line in lines if line]
+
+    @property
+    def lines_about_files(self) -> list[str]:
+        """Those of its lines that tell of files."""
+        lines = self.lines
+        starts = [place for place, line in enumerate(lines) if line.startswith(("Files:", "Files (", "Missing:"))]
+        ends = [place for place, line in enumerate(lines) if line.startswith("Duration is in seconds")]
+        return lines[starts[0] : ends[-1]] if starts and ends else []
 
 
 @dataclass(slots=True)
@@ -78,6 +88,7 @@ def stored_results(store: Store) -> list[Result]:
             key=read_key(str(row["Notes"])),
             date=str(row["Date"]),
             notes=str(row["Notes"]),
+            test_set=cast("int | None", row.get("TestSet")),
         )
         for row in store.results()
     ]

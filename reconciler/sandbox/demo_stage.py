@@ -11,10 +11,11 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import ReconcilerError
-from reconciler.sandbox import demo_company, demo_rally
+from reconciler.sandbox import demo_company, demo_rally, demo_sprint
 from reconciler.sandbox.gitlab import GitLabServer, Instance
 from reconciler.sandbox.rally import RallyApp, Store
 from reconciler.sandbox.server import Server
@@ -105,6 +106,7 @@ def set_stage(folder: Path) -> Iterator[Stage]:
     company = demo_company.found_company(demo_company.find_reports())
     company.gitlab.add_token(token)
     rally_store = demo_rally.found_rally(api_key)
+    demo_sprint.plan_sprint(rally_store, datetime.now(UTC).date())
     gitlab = GitLabServer(company.gitlab, Instance(delivery="object store"))
     rally = Server(RallyApp(rally_store))
     with gitlab, rally:

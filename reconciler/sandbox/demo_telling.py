@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from reconciler.sandbox.demo_facts import PipelineFacts, Result
+    from reconciler.sandbox.demo_files import Attached
 
 WIDTH = 100
 """Where no terminal says how wide it is."""
@@ -88,6 +89,20 @@ def of_results(rows: Sequence[tuple[Result, Result | None]]) -> Table:
     return table
 
 
+def of_sprints(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Tell of each sprint's set what `status` tells: who is in it, what the results say, and what was not run."""
+    verdicts = _present({verdict for row in rows for verdict in row["results"]})
+    table = _table()
+    for name in ("Project", "Test set"):
+        table.add_column(name, no_wrap=True)
+    for name in ("Test cases", *verdicts, "Not run yet", "Coverage"):
+        table.add_column(name, justify="right", no_wrap=True, style=_STYLES.get(name, ""))
+    for row in rows:
+        numbers = [row["members"], *(row["results"].get(verdict, 0) for verdict in verdicts), len(row["not_run"])]
+        table.add_row(row["project"], row["test_set"], *map(_number, numbers), f"{row['coverage']} %")
+    return table
+
+
 def of_queue(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     """Show held tests, each with what it may be and the command that says so."""
     for row in rows:
@@ -111,6 +126,16 @@ def of_one_result(console: Console, result: Result) -> None:
         ("Verdict", result.verdict),
         ("Date", result.date),
         ("Notes", "\n".join(result.lines)),
+    ]
+    two_columns(console, rows)
+
+
+def of_files(console: Console, result: Result, files: Sequence[Attached], links: Sequence[str]) -> None:
+    """Show what hangs on a result, what its Notes say of files, and where those lead for what is a link only."""
+    rows = [
+        ("Attached", "\n".join(f"{file.name}, {len(file.data):,} bytes, {file.content_type}" for file in files)),
+        ("Notes", "\n".join(result.lines_about_files)),
+        ("Link", "\n".join(links)),
     ]
     two_columns(console, rows)
 

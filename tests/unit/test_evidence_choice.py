@@ -127,7 +127,8 @@ def test_what_is_no_address_of_the_web_is_missing(url: str) -> None:
 def test_what_is_missing_says_why() -> None:
     """The ledger's note is the reason."""
     found = one(file(1, "../x/a.png", None, "missing", crc=None, note="the archive has expired"))
-    assert (found.name, found.fate, found.reason, found.note) == ("a.png", "missing", "the archive has expired", "")
+    told = (found.name, found.fate, found.reason, found.note)
+    assert told == ("../x/a.png", "missing", "the archive has expired", "")
     assert one(file(1, "a.png", None, "missing", crc=None)).reason == "it is not in the job's artifacts"
     assert one(file(1, "data:image/png", None, "missing", crc=None)).name == "attachment.png"
 
