@@ -9,12 +9,14 @@ from loguru import logger
 
 from reconciler.compose import Composer, Parcel
 from reconciler.dispatch import GONE, Dispatcher, Letter, Sent
-from reconciler.errors import Misconfigured
+from reconciler.errors import Misconfigured, NotThere
+from reconciler.ledger.entries import Draft
 from reconciler.plan import IGNORE, Absorb, Add, missing
+from reconciler.sprints import Home, Wait
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
     from reconciler.config import Settings
@@ -27,6 +29,11 @@ ResultLetter = Letter[Add, Parcel]
 TESTS_AT_ONCE = 5_000
 """How many pending tests are planned together; bounds memory, not what a pass sends."""
 PIPELINES_AT_ONCE = 250
+NOT_IN_SET = ("Could not set value for Test Set", "TestSet is read-only")
+"""What says that a result can be had without its set alone.
+
+Rally, of a set that does not hold the test case or is of another project or workspace (facts 1.3); its schema.
+"""
 
 
 def settle(rally: Rally, ledger: Ledger, older_than: timedelta, now: datetime) -> int:
@@ -59,6 +66,8 @@ class ResultDesk:
     sent: Sent
     gone: list[tuple[int, Add, str]] = field(default_factory=list)
     """Still intended, with Rally's reason: their test case may have been deleted."""
+    unset: list[Add] = field(default_factory=list)
+    """To be sent again, without a set."""
     fresh: set[int] = field(default_factory=set)
     """Entries that this process made: nobody can have hung anything on them yet."""
     what: str = "results"
@@ -77,7 +86,8 @@ class ResultDesk:
 
     def intend(self, composed: Sequence[tuple[Add, Parcel]], now: datetime) -> list[int]:
         """Write them down together with the files that they are to have."""
-        return self.ledger.entries.intend([(add, one.result.build, one.wanted) for add, one in composed], now)
+        drafts = [Draft(add, one.result.build, one.wanted, one.result.test_set) for add, one in composed]
+        return self.ledger.entries.intend(drafts, now)
 
     def create(self, parcels: Sequence[Parcel], *, batch: bool) -> list[ObjectID | Rejected]:
         """Send them."""
@@ -92,13 +102,24 @@ class ResultDesk:
         self.sent.results += len(created)
 
     def refuse(self, refused: Sequence[tuple[ResultLetter, str]], now: datetime) -> None:
-        """Note what is refused, but for what is perhaps only gone."""
+        """Note what is refused, but for what is perhaps only gone, and what is refused for its set alone."""
         self.gone += [(letter.row, letter.item, reason) for letter, reason in refused if GONE in reason]
-        final = [(letter, reason) for letter, reason in refused if GONE not in reason]
+        unset = [(letter, reason) for letter, reason in refused if _is_of_set(letter, reason)]
+        self._without_set(unset, now)
+        others = {letter.row for letter, _ in unset}
+        final = [(letter, why) for letter, why in refused if GONE not in why and letter.row not in others]
         for letter, reason in final:
             logger.warning("Rally refuses a result", key=letter.item.title, reason=reason)
         self.ledger.entries.refuse([(letter.row, reason) for letter, reason in final], now)
         self.sent.refused += len(final)
+
+    def _without_set(self, refused: Sequence[tuple[ResultLetter, str]], now: datetime) -> None:
+        """Let results go without the set that Rally does not take for them; their test cases have no place in it."""
+        for letter, reason in refused:
+            logger.warning("Rally does not take a result with its test set", key=letter.item.title, reason=reason)
+            self.ledger.sprints.refuse_membership(letter.payload.result.test_set, letter.item.test_case, reason)
+        self.ledger.entries.withdraw([letter.row for letter, _ in refused], "sent again without its test set", now)
+        self.unset += [letter.item for letter, _ in refused]
 
     def withdraw(self, letters: Sequence[ResultLetter], why: str, now: datetime) -> None:
         """Note what was not done."""
@@ -139,11 +160,29 @@ class Push:
         for adds in self._windows():
             if not self.sent.writes:
                 self._check_words()
-            busy = {intent.test_case for intent in self.ledger.entries.open_intents()}
-            dispatcher.send(adds, busy=busy, now=self.now)
+            dispatcher.send(self._sendable(adds), busy=self._busy(), now=self.now)
+            if self.desk.unset:
+                again, self.desk.unset = self.desk.unset, []
+                dispatcher.send(again, busy=self._busy(), now=self.now)
             self._look_into_gone()
             if self.sent.halted:
                 break
+
+    def _busy(self) -> set[ObjectID]:
+        return {intent.test_case for intent in self.ledger.entries.open_intents()}
+
+    def _sendable(self, adds: Iterable[Add]) -> list[Add]:
+        """Leave out results that wait for their sprint's set, and those of the same test cases that come after them."""
+        waiting: set[ObjectID] = set()
+        sendable = []
+        for add in sorted(adds, key=lambda add: add.rank):
+            if add.test_case not in waiting and isinstance(self.composer.home(add), Wait):
+                waiting.add(add.test_case)
+            if add.test_case not in waiting:
+                sendable.append(add)
+        if waiting:
+            logger.info("Results wait for their sprint's test set", test_cases=len(waiting))
+        return sendable
 
     def preview(self) -> list[dict[str, Any]]:
         """List what `run` would create, and what would be attached to it, as `--dry-run --json` prints it."""
@@ -218,6 +257,19 @@ class Push:
                     f"use one of {', '.join(sorted(allowed))}"
                 )
 
+    def _lost_its_set(self, add: Add) -> bool:
+        """See whether it is the result's test set that is gone; then it goes without."""
+        home = self.composer.home(add)
+        if not isinstance(home, Home):
+            return False
+        try:
+            self.rally.members_of(home.test_set)
+        except NotThere:
+            for iteration in self.ledger.sprints.iterations_of(home.test_set):
+                self.ledger.sprints.lose_set(iteration, self.now())
+            return True
+        return False
+
     def _look_into_gone(self) -> None:
         """See whether the test cases that Rally could not read are gone: their tests are then held, not refused."""
         gone = self.desk.gone
@@ -228,7 +280,7 @@ class Push:
         self.ledger.test_cases.update(there.values())
         for entry_id, add, reason in gone:
             case = there.get(add.key.formatted_id)
-            if case is not None and case.object_id == add.test_case:
+            if case is not None and case.object_id == add.test_case and not self._lost_its_set(add):
                 self.ledger.entries.refuse([(entry_id, reason)], self.now())
                 self.sent.refused += 1
                 continue
@@ -241,6 +293,10 @@ class Push:
         gone.clear()
         for pipeline in pipelines:
             self.ledger.entries.restand(pipeline)  # a test of several test cases is held for the one that is gone
+
+
+def _is_of_set(letter: ResultLetter, reason: str) -> bool:
+    return letter.payload.result.test_set is not None and any(words in reason for words in NOT_IN_SET)
 
 
 def attachment_action(build: Build, test_case: FormattedID, name: str, size_bytes: int | None) -> dict[str, Any]:

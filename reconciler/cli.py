@@ -15,12 +15,17 @@ from reconciler import __version__
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, EXIT_USAGE, ReconcilerError, Stopped
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Sequence
 
     from reconciler.config import Settings
     from reconciler.mapping import Row
+    from reconciler.ports import Rally
     from reconciler.reconcile import Order, Outcome, World
+    from reconciler.verify import Verified
 
+RUNS = ("once", "backfill", "sprint_sets")
+"""The one-shots, of which a command line has one."""
 MUCH = 10_000
 """Results above which a backfill asks before it sends."""
 PATIENCE_S = 25.0
@@ -38,12 +43,13 @@ _as_json = click.option("--json", "json_too", is_flag=True, help=_JSON_HELP)
 @click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
 @click.option("--once", is_flag=True, help="Make one full pass, then exit.")
 @click.option("--backfill", is_flag=True, help="Bring historic pipelines up to date, then exit; needs --since.")
+@click.option("--sprint-sets", is_flag=True, help="Bring sprint test sets up to date, then exit.")
 @click.option("--since", metavar="DATE", help="With --backfill: the oldest update of a pipeline, e.g. 2026-01-01.")
 @click.option("--until", metavar="DATE", help="With --backfill: the newest one, a day counts to its end; default: now.")
 @click.option(
     "--project", "projects", multiple=True, help="With --backfill: only this project (path or id); repeatable."
 )
-@click.option("--dry-run", is_flag=True, help="With --once or --backfill: print the plan, write nothing to Rally.")
+@click.option("--dry-run", is_flag=True, help="With one of these three: print the plan, write nothing to Rally.")
 @click.option("--yes", is_flag=True, help=f"With --backfill: do not ask before sending more than {MUCH:,} results.")
 @click.version_option(__version__, prog_name="reconciler")
 @click.pass_context
@@ -53,35 +59,36 @@ def cli(context: click.Context, /, config_path: Path, **options: Any) -> None:  
     Without a command: the daemon, which polls GitLab and Rally until it is stopped.
     """
     context.obj = {"config": config_path, "json": options["as_json"]}
-    given = [name for name in ("once", "backfill", "since", "until", "projects", "dry_run", "yes") if options[name]]
+    given = [name for name in (*RUNS, "since", "until", "projects", "dry_run", "yes") if options[name]]
     if context.invoked_subcommand is not None:
         if given:
             raise click.UsageError(f"--{_flag(given[0])} does not go with the command {context.invoked_subcommand}.")
         return
     _refuse_odd_mixtures(options)
-    if options["once"] or options["backfill"]:
+    if any(options[name] for name in RUNS):
         sys.exit(_one_shot(config_path, options))
     if options["as_json"]:
         raise click.UsageError(
-            "--json goes with --once, --backfill or a command; the daemon logs JSON with log.json = true."
+            "--json goes with --once, --backfill, --sprint-sets or a command; the daemon logs JSON with log.json."
         )
     sys.exit(_daemon(config_path))
 
 
 def _flag(name: str) -> str:
-    return {"dry_run": "dry-run", "projects": "project"}.get(name, name)
+    return "project" if name == "projects" else name.replace("_", "-")
 
 
 def _refuse_odd_mixtures(options: dict[str, Any]) -> None:
-    if options["once"] and options["backfill"]:
-        raise click.UsageError("--once and --backfill are two different runs: give one of them.")
+    runs = [name for name in RUNS if options[name]]
+    if len(runs) > 1:
+        raise click.UsageError(f"--{_flag(runs[0])} and --{_flag(runs[1])} are two different runs: give one of them.")
     for name in ("since", "until", "projects", "yes"):
         if options[name] and not options["backfill"]:
             raise click.UsageError(f"--{_flag(name)} goes with --backfill.")
     if options["backfill"] and not options["since"]:
         raise click.UsageError("--backfill needs --since DATE, e.g. --since 2026-01-01.")
-    if options["dry_run"] and not (options["once"] or options["backfill"]):
-        raise click.UsageError("--dry-run goes with --once or --backfill.")
+    if options["dry_run"] and not runs:
+        raise click.UsageError("--dry-run goes with --once, --backfill or --sprint-sets.")
 
 
 # --- runs that need both services ------------------------------------------------------------------------------------
@@ -120,6 +127,8 @@ def _order(options: dict[str, Any]) -> Order:
 
     if options["once"]:
         return Order("once", dry_run=options["dry_run"])
+    if options["sprint_sets"]:
+        return Order("sprint-sets", dry_run=options["dry_run"], collects=False, sends=False)
     since, until = _instant(options["since"], "--since"), None
     if options["until"]:
         until = _instant(options["until"], "--until", end=True)
@@ -209,7 +218,7 @@ def _say_what_waits(settings: Settings) -> None:
     """Claim nothing: who sets these keys shall know that nothing acts on them yet."""
     from loguru import logger
 
-    for name in ("sprints", "metrics", "notify"):
+    for name in ("metrics", "notify"):
         section = getattr(settings, name)
         if section != type(section)():
             logger.warning("This section is checked, but nothing acts on it yet", section=name)
@@ -222,11 +231,10 @@ def _world(settings: Settings, *, patience_s: float) -> Iterator[World]:
     from reconciler.gitlab import GitLabAdapter
     from reconciler.ledger.ledger import open_ledger
     from reconciler.plan import IGNORE
-    from reconciler.rally import Names, RallyAdapter
     from reconciler.reconcile import World
     from reconciler.wire import Endpoint, Limits
 
-    gitlab, rally = settings.gitlab, settings.rally
+    gitlab = settings.gitlab
     with open_ledger(settings.ledger.path, skips_count=settings.results.skipped != IGNORE) as ledger:
         stop = daemon.stop_on_signals()
         yield World(
@@ -236,17 +244,25 @@ def _world(settings: Settings, *, patience_s: float) -> Iterator[World]:
                 stop=stop,
                 limits=Limits(patience_s=patience_s),
             ),
-            rally=RallyAdapter(
-                Endpoint(rally.url, rally.ca_bundle, read_s=rally.request_timeout_seconds),
-                rally.api_key.reveal(),
-                Names(rally.workspace, rally.project, settings.mapping.rally_field),
-                stop=stop,
-                limits=Limits(patience_s=patience_s, at_once=rally.max_concurrency),
-            ),
+            rally=_rally(settings, stop, patience_s=patience_s),
             ledger=ledger,
             settings=settings,
             stop=stop,
         )
+
+
+def _rally(settings: Settings, stop: threading.Event, *, patience_s: float) -> Rally:
+    from reconciler.rally import Names, RallyAdapter
+    from reconciler.wire import Endpoint, Limits
+
+    rally = settings.rally
+    return RallyAdapter(
+        Endpoint(rally.url, rally.ca_bundle, read_s=rally.request_timeout_seconds),
+        rally.api_key.reveal(),
+        Names(rally.workspace, rally.project, settings.mapping.rally_field),
+        stop=stop,
+        limits=Limits(patience_s=patience_s, at_once=rally.max_concurrency),
+    )
 
 
 # --- commands for people ---------------------------------------------------------------------------------------------
@@ -268,7 +284,7 @@ def status(where: dict[str, Any], *, json_too: bool) -> None:
         "attachments": views.attachments(store),
         "pipelines": views.pipelines(store),
         "problems": views.problems(store),
-        "sprints": [],
+        "sprints": views.sprints(store),
         "services": views.services(store),
         "last_success": views.last_success(store),
         "refused": views.refusals(store),
@@ -339,6 +355,56 @@ def _write_mapping(where: dict[str, Any], test: str, formatted_id: str, *, as_js
     click.echo(f"{show.clean(test)} {what}: {'added to' if added else 'already in'} {path}")
     if not effective:
         click.echo(f"But {getattr(said, 'by', 'another row')} is more specific and wins: remove that row.", err=True)
+
+
+@cli.command()
+@click.option("--since", metavar="DATE", help="Only results of this date and later, e.g. 2026-01-01; default: all.")
+@click.option("--repair", is_flag=True, help="Send what is missing in Rally again, as the ledger has it.")
+@_as_json
+@click.pass_obj
+def verify(where: dict[str, Any], since: str | None, *, repair: bool, json_too: bool) -> None:
+    """Read Rally back and compare it with the ledger: what is missing, altered, foreign, doubled."""
+    from reconciler import show
+
+    after = None if since is None else _instant(since, "--since")
+    settings, rows = _configured(where["config"])
+    found, unsure, repaired = _repaired(settings, rows, after) if repair else (_verified(settings, after), (), ())
+    told = found.told() | ({"repaired": list(repaired)} if repair else {})
+    if where["json"] or json_too:
+        _print_json(told)
+    else:
+        click.echo(show.verified(told))
+    for text in unsure:
+        click.echo(show.clean(text), err=True)
+    sys.exit(EXIT_TRY_AGAIN if unsure else EXIT_DONE if found.is_true else EXIT_FAILED)
+
+
+def _verified(settings: Settings, since: datetime | None) -> Verified:
+    """Compare without the ledger's lock: a daemon may go on beside."""
+    from contextlib import closing
+
+    from reconciler import daemon
+    from reconciler.ledger.store import open_for_reading
+    from reconciler.verify import verify as compare
+
+    rally = _rally(settings, daemon.stop_on_signals(), patience_s=PATIENCE_S)
+    return compare(rally, lambda: closing(open_for_reading(settings.ledger.path)), since)
+
+
+def _repaired(
+    settings: Settings, rows: Sequence[Row], since: datetime | None
+) -> tuple[Verified, Sequence[str], Sequence[str]]:
+    """Send what is missing, and its files; what is found then, what is not sure yet, and what was made again."""
+    from contextlib import nullcontext
+
+    from reconciler.reconcile import repair
+    from reconciler.verify import verify as compare
+
+    with _world(settings, patience_s=PATIENCE_S) as world:
+        missing = compare(world.rally, lambda: nullcontext(world.ledger.store), since).gone
+        unsure, made = repair(world, rows, missing)
+        found = compare(world.rally, lambda: nullcontext(world.ledger.store), since)
+    return found, unsure, made
 
 
 @cli.command()

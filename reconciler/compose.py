@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from reconciler import notes
+from reconciler import notes, sprints
 from reconciler.evidence import Rules, Wanted, wanted
 from reconciler.model import Build, TestCaseResult
 from reconciler.plan import Verdicts
@@ -52,8 +52,13 @@ class Composer:
             date=add.date,
             duration_s=add.duration_s,
             notes=self._notes(add, files),
+            test_set=home.test_set if isinstance(home := self.home(add), sprints.Home) else None,
         )
         return Parcel(result, files)
+
+    def home(self, add: Add) -> sprints.Home | sprints.Wait | None:
+        """Find the sprint's set that a result carries."""
+        return sprints.home_of(add.date, self.ledger.sprints.memberships(add.test_case))
 
     def wanted(self, tests: Sequence[int]) -> list[Wanted]:
         """Decide which files a result of these tests, worst first, is to have."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
 from loguru import logger
 
 from reconciler.errors import EXIT_DONE, Stopped
@@ -18,6 +19,7 @@ from reconciler.reconcile import Order, reconcile
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from reconciler.config import SprintsSettings
     from reconciler.mapping import Row
     from reconciler.reconcile import Outcome, World
 
@@ -48,6 +50,7 @@ def run(world: World, rows: Callable[[], Sequence[Row]]) -> int:
             next_run_time=datetime.now(UTC),
             id=name,
         )
+    scheduler.add_job(passes, _cron(world.settings.sprints), [_SPRINT_SETS], id=_SPRINT_SETS.kind)
     scheduler.start()
     logger.info("Started", gitlab_poll_seconds=polls["gitlab"], rally_poll_seconds=polls["rally"])
     world.stop.wait()
@@ -55,6 +58,15 @@ def run(world: World, rows: Callable[[], Sequence[Row]]) -> int:
     scheduler.pause()
     scheduler.shutdown(wait=True)
     return EXIT_DONE
+
+
+_SPRINT_SETS = Order("sprint-sets", collects=False, sends=False)
+
+
+def _cron(sprints: SprintsSettings) -> CronTrigger:
+    """Fire at the config's time of day; sets are keyed by iteration, so a clock that is put back does no harm."""
+    at = sprints.schedule
+    return CronTrigger(day_of_week=",".join(at.days), hour=at.hour, minute=at.minute, timezone=sprints.timezone)
 
 
 def stop_on_signals() -> threading.Event:

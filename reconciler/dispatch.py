@@ -43,6 +43,8 @@ class Sent:
 
     results: int = 0
     attachments: int = 0
+    test_sets: int = 0
+    members: int = 0
     writes: int = 0
     """Requests that were to create something."""
     refused: int = 0

@@ -209,6 +209,7 @@ class TestCaseResult:
     date: datetime
     duration_s: float
     notes: str
+    test_set: ObjectID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,21 @@ class FoundResult:
     verdict: str
     attachments: int | None = None
     """How many attachments it has; None: Rally did not say."""
+    test_set: ObjectID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenResult:
+    """A TestCaseResult as Rally has it, whoever made it."""
+
+    object_id: ObjectID
+    build: Build
+    key: Key | None
+    """None: it carries none of ours."""
+    test_case: ObjectID
+    verdict: str
+    date: datetime
+    duration_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +266,84 @@ class FoundAttachment:
     object_id: ObjectID
     name: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """A sprint of one project; every project has its own, though names and dates may be equal."""
+
+    object_id: ObjectID
+    name: str
+    starts_at: datetime
+    ends_at: datetime
+    """Both as Rally has them: moved to the borders of days in the workspace's time zone."""
+    project_id: ObjectID
+    project_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A story or a defect that is scheduled in an iteration."""
+
+    object_id: ObjectID
+    type_path: str
+    """`hierarchicalrequirement` or `defect`."""
+    iteration: ObjectID
+    test_cases: int | None
+    """How many it has; None: Rally did not say."""
+    updated_at: datetime
+
+    @property
+    def ref(self) -> str:
+        """As Rally's queries take it."""
+        return f"/{self.type_path}/{self.object_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewTestSet:
+    """A TestSet to be created; its iteration is one of its project."""
+
+    name: str
+    iteration: ObjectID
+    project: ObjectID
+
+
+@dataclass(frozen=True, slots=True)
+class TestSet:
+    """A TestSet that Rally has."""
+
+    object_id: ObjectID
+    name: str
+    iteration: ObjectID
+    project: ObjectID
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewTestFolder:
+    """A TestFolder to be created; `parent` None: at the top of its project."""
+
+    name: str
+    project: ObjectID
+    parent: ObjectID | None
+
+
+@dataclass(frozen=True, slots=True)
+class TestFolder:
+    """A TestFolder that Rally has."""
+
+    object_id: ObjectID
+    name: str
+    project: ObjectID
+    parent: ObjectID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A test case to be filed in a folder of its project."""
+
+    test_case: ObjectID
+    folder: ObjectID
 
 
 @dataclass(frozen=True, slots=True)

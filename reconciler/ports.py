@@ -24,18 +24,26 @@ if TYPE_CHECKING:
         FormattedID,
         FoundAttachment,
         FoundResult,
+        Iteration,
         Job,
         JobId,
+        Move,
         NewAttachment,
+        NewTestFolder,
+        NewTestSet,
         ObjectID,
         Pipeline,
         PipelineId,
         Project,
         ProjectId,
         Rejected,
+        SeenResult,
         TestCase,
         TestCaseResult,
+        TestFolder,
         TestRun,
+        TestSet,
+        WorkItem,
     )
 
 
@@ -162,6 +170,9 @@ class Rally(Protocol):
     def results_of(self, builds: Sequence[Build]) -> list[FoundResult]:
         """Fetch every TestCaseResult of these Builds that carries a key of ours; whole or not at all."""
 
+    def all_results_of(self, builds: Sequence[Build]) -> list[SeenResult]:
+        """Fetch every TestCaseResult of these Builds, whoever made it; whole or not at all."""
+
     def check(self, result: TestCaseResult) -> str:
         """Check a result against the workspace's schema without a request; "" when Rally can be expected to take it."""
 
@@ -201,3 +212,54 @@ class Rally(Protocol):
 
     def add_attachment(self, attachment: NewAttachment) -> ObjectID | Rejected:
         """Create one Attachment; raises as `add_result` does."""
+
+    # --- sprints ---
+
+    def name_limit(self) -> int:
+        """Tell how many UTF-16 units the name of a TestSet or a TestFolder may have; known from the first contact."""
+
+    def iterations(self, since: datetime, until: datetime) -> list[Iteration]:
+        """Fetch the iterations of the root project and those below it whose windows touch this one; whole."""
+
+    def work_items(self, iterations: Sequence[ObjectID]) -> list[WorkItem]:
+        """Fetch the stories and defects that are scheduled in these iterations; whole."""
+
+    def test_cases_of(self, items: Sequence[WorkItem]) -> list[tuple[ObjectID, TestCase]]:
+        """Fetch the test cases whose WorkProduct is one of these, each with that one's ObjectID; whole.
+
+        Test cases of projects outside the root project's scope are among them.
+        """
+
+    def test_sets(self, iterations: Sequence[ObjectID]) -> list[TestSet]:
+        """Fetch every TestSet that is scheduled in these iterations, oldest first; whole."""
+
+    def members_of(self, test_set: ObjectID) -> frozenset[ObjectID]:
+        """Fetch a set's test cases; whole.
+
+        Raises:
+            NotThere: Rally no longer has the set.
+        """
+
+    def add_test_set(self, new: NewTestSet) -> ObjectID | Rejected:
+        """Create one TestSet; raises as `add_result` does."""
+
+    def add_members(self, test_set: ObjectID, test_cases: Sequence[ObjectID]) -> Rejected | None:
+        """Put test cases into a set, in one request; None: they are in it. Raises as `add_result` does.
+
+        After a No nothing is known of the single ones: look before trying again.
+        """
+
+    def folders_named(self, name: str, projects: Sequence[ObjectID]) -> list[TestFolder]:
+        """Fetch the folders of this name at the top of these projects, oldest first; whole. The name has no quotes."""
+
+    def folders_in(self, parents: Sequence[ObjectID]) -> list[TestFolder]:
+        """Fetch the folders directly in these, oldest first; whole."""
+
+    def add_folder(self, new: NewTestFolder) -> ObjectID | Rejected:
+        """Create one TestFolder; raises as `add_result` does."""
+
+    def move_test_cases(self, moves: Sequence[Move]) -> list[ObjectID | Rejected]:
+        """File test cases in folders with one `/batch`; answers (the test cases) and raises as `add_results` does."""
+
+    def move_test_case(self, move: Move) -> ObjectID | Rejected:
+        """File one test case; raises as `add_result` does."""

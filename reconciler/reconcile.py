@@ -20,10 +20,13 @@ from reconciler.errors import (
     LedgerUnusable,
     NotAgreed,
     ReconcilerError,
+    ServiceDown,
     Stopped,
 )
 from reconciler.ledger import views
 from reconciler.mapping import Mapping, Row
+from reconciler.sprinting import SprintRun
+from reconciler.verify import Repair
 
 if TYPE_CHECKING:
     import threading
@@ -31,11 +34,12 @@ if TYPE_CHECKING:
 
     from reconciler.config import Settings
     from reconciler.ledger.ledger import Ledger
+    from reconciler.ledger.proof import Claim
     from reconciler.ports import GitLab, Rally
 
 FULL_REFRESH = timedelta(days=1)
 REFRESH_OVERLAP = timedelta(minutes=5)
-_FULL, _ANY = "test_cases/full", "test_cases/refreshed"
+_FULL, _ANY, _SPRINTS = "test_cases/full", "test_cases/refreshed", "sprints/looked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,15 @@ class Order:
     """What one pass is asked to do."""
 
     kind: str
-    """`once`, `backfill`, `gitlab` or `rally` (the daemon's polls): for the record of passes."""
+    """`once`, `backfill`, `sprint-sets`, `gitlab` or `rally` (the daemon's polls): for the record of passes."""
     scope: Scope = field(default_factory=Scope)
     dry_run: bool = False
     refresh_after: timedelta = timedelta(0)
-    """How old the knowledge of Rally's test cases may be."""
+    """How old the knowledge of Rally's test cases and sprints may be."""
     collects: bool = True
     """Whether GitLab is polled, too."""
+    sends: bool = True
+    """Whether results and files are sent; without, only sprints are looked after."""
     guard: Callable[[int], None] | None = None
     """Is told how many results are due before the first is sent; raises `NotAgreed` to send none."""
 
@@ -126,25 +132,78 @@ class Done:
 
 
 def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
-    """Do Rally's half: know its test cases, settle what is in doubt, then send what is due, or just say what is.
+    """Do Rally's half: know its test cases, settle what is in doubt, then make what is missing, or just say what is.
 
-    Files come after all results: no result waits for bytes.
+    Sprints come first, so that results find their sets; files come last, for no result waits for bytes.
     """
     ledger = world.ledger
-    _know_test_cases(world, rows, order.refresh_after)
-    settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
+    if order.sends:
+        _know_test_cases(world, rows, order.refresh_after)
+        settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
+    _look_after_sprints(world, order, done)
+    if not order.sends:
+        return
     push = Push(world.rally, ledger, world.settings, world.stop, world.now, done.sent)
     attach = Attach(
         world.gitlab, world.rally, ledger, world.settings, world.stop, world.now, done.sent,
         push.desk.fresh, push.attached, done.collected,
     )  # fmt: skip
     if order.dry_run:
-        done.actions = [*push.preview(), *attach.preview()]
+        done.actions += [*push.preview(), *attach.preview()]
         return
     if order.guard is not None:
         order.guard(ledger.entries.count_due())
     push.run()
     attach.run()
+
+
+def _look_after_sprints(world: World, order: Order, done: Done) -> None:
+    """Bring test sets up to date, unless that was done a moment ago.
+
+    A No to a question about sprints is said, and holds up no result; when Rally is away, everything waits.
+    """
+    observations, now = world.ledger.observations, world.now()
+    last = observations.cursor(_SPRINTS)
+    if last is not None and now - last < order.refresh_after:
+        return
+    run = SprintRun(world.rally, world.ledger, world.settings, world.stop, world.now, done.sent)
+    try:
+        if order.dry_run:
+            done.actions += run.preview()
+            return
+        run.run()
+        observations.set_cursor(_SPRINTS, now)
+    except (Stopped, ServiceDown, LedgerUnusable):
+        raise
+    except ReconcilerError as error:
+        done.sent.failed.append(str(error))
+
+
+def repair(world: World, rows: Sequence[Row], gone: Sequence[Claim]) -> tuple[list[str], list[str]]:
+    """Make results again that are gone from Rally, and their files; what is not sure yet, and the keys that were made.
+
+    Raises:
+        ServiceDown, Unauthorized: Rally could not be asked; nothing was made since.
+    """
+    _know_test_cases(world, rows, timedelta(0))
+    desk = Repair(world.rally, world.ledger, world.settings, world.stop, world.now).run(gone)
+    sent, collected = desk.sent, Collected()
+    if not (sent.halted or world.stop.is_set()):
+        attach = Attach(
+            world.gitlab,
+            world.rally,
+            world.ledger,
+            world.settings,
+            world.stop,
+            world.now,
+            sent,
+            desk.fresh,
+            {},
+            collected,
+        )
+        attach.run()
+    world.gitlab.forget_archives()
+    return [*dict.fromkeys(sent.failed + sent.down + collected.failed + collected.down)], desk.made
 
 
 def _know_test_cases(world: World, rows: Sequence[Row], refresh_after: timedelta) -> None:
@@ -189,10 +248,10 @@ def _refresh(world: World, refresh_after: timedelta) -> None:
 def _conclude(world: World, pass_id: int, order: Order, done: Done) -> Outcome:
     """Write down and say how the pass went."""
     collected, sent = done.collected, done.sent
-    summary = _summary(world, done)
+    summary = _summary(world, order, done)
     trouble = {"Rally": "; ".join(sent.down + sent.failed)}
     if order.collects:
-        trouble["GitLab"] = "; ".join(collected.down + collected.failed)
+        trouble["GitLab"] = "; ".join(dict.fromkeys(collected.down + collected.failed))
     # A plan is no success of sending: a dry run leaves what is known of the services as it was.
     world.ledger.end_pass(pass_id, {} if order.dry_run else trouble, summary, world.now())
     if world.stop.is_set():
@@ -206,17 +265,17 @@ def _conclude(world: World, pass_id: int, order: Order, done: Done) -> Outcome:
     )
 
 
-def _summary(world: World, done: Done) -> dict[str, int]:
+def _summary(world: World, order: Order, done: Done) -> dict[str, int]:
     store = world.ledger.store
     return {
         "pipelines_read": done.collected.pipelines_read,
         "results_sent": done.sent.results,
         "attachments_sent": done.sent.attachments,
-        "test_sets_created": 0,
-        "members_added": 0,
+        "test_sets_created": done.sent.test_sets,
+        "members_added": done.sent.members,
         "held": views.tests(store)["held"],
         "refused": views.entries(store)["refused"],
         "problems": len(views.problems(store)),
         "writes": done.sent.writes,
-        "left": views.left(store),
+        "left": views.left(store) if order.sends else views.sprints_left(store),
     }

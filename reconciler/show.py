@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+SPRINTS_SHOWN = 20
 SHOWN = 200
 """How many rows of a table are printed for people; `--json` prints all."""
 
@@ -14,8 +16,9 @@ SHOWN = 200
 def outcome(summary: Mapping[str, int], *, whole: bool) -> str:
     """Tell in a few lines what a pass did and what to do next; `whole`: nothing stood in its way."""
     read, sent, writes = summary["pipelines_read"], summary["results_sent"], summary["writes"]
-    files = summary["attachments_sent"]
-    did = _count(sent, "result") + (f" and {_count(files, 'file')}" if files else "")
+    more = [(summary["attachments_sent"], "file"), (summary["test_sets_created"], "test set")]
+    more += [(summary["members_added"], "member")]
+    did = _joined([_count(sent, "result"), *(_count(number, noun) for number, noun in more if number)])
     lines = [f"{_count(read, 'pipeline')} read, {did} sent in {_count(writes, 'write')}."]
     if whole and not (read or sent or writes or summary["left"]):
         lines = ["Nothing to do: Rally has everything that GitLab ran. 0 writes."]
@@ -26,7 +29,8 @@ def outcome(summary: Mapping[str, int], *, whole: bool) -> str:
     if summary["problems"]:
         lines.append(f"{_count(summary['problems'], 'problem')} with reports or files: `reconciler status` shows them.")
     if summary["left"]:
-        lines.append(f"{summary['left']} left for the next pass (pipelines to read, tests to send, files to attach).")
+        what = "pipelines to read, tests to send, files to attach, test sets to fill"
+        lines.append(f"{summary['left']} left for the next pass ({what}).")
     return "\n".join(lines)
 
 
@@ -44,12 +48,37 @@ def status(told: Mapping[str, Any]) -> str:
         since = service["last_success"] or "never"
         trouble = f"; now: {clean(service['trouble'])}" if service["trouble"] else ""
         lines.append(f"{ {'gitlab': 'GitLab', 'rally': 'Rally'}[name]:<10} last success {since}{trouble}")
+    for sprint in told["sprints"][:SPRINTS_SHOWN]:
+        lines += ["", *_sprint(sprint)]
     lines += _section("Problems", [_problem(problem) for problem in told["problems"]])
     lines += _section("Refused", [f"{row['key']}: {clean(row['reason'])}" for row in told["refused"]])
     lines += _section("Files that results go without", [_unattached(row) for row in told["unattached"]])
     if tests["held"]:
         lines += ["", f"{_count(tests['held'], 'test')} held: `reconciler review` shows them."]
     return "\n".join(lines)
+
+
+def verified(told: Mapping[str, Any]) -> str:
+    """Tell what reading Rally back found, and what to do about it."""
+    lines = [f"{_count(told['checked'], 'result')} compared with Rally."]
+    for kind, what in _FOUND.items():
+        names = [f"{clean(name)}: {clean(told['details'][name])}" for name in told[kind]]
+        lines += _section(what, names)
+    if told.get("repaired"):
+        lines += ["", f"{_count(len(told['repaired']), 'result')} made again."]
+    elif told["missing"]:
+        lines += ["", "`reconciler verify --repair` makes again what is missing."]
+    if not any(told[kind] for kind in _FOUND):
+        lines.append("Rally has them all, once, as the ledger has them.")
+    return "\n".join(lines)
+
+
+_FOUND = {
+    "missing": "Missing in Rally",
+    "altered": "Altered in Rally",
+    "doubled": "More than once in Rally",
+    "foreign": "Not ours, in our Builds",
+}
 
 
 def review(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -78,11 +107,9 @@ def plan(actions: Sequence[Mapping[str, Any]]) -> str:
     """Tell what the next pass would send."""
     if not actions:
         return "Nothing would be sent."
-    results = sum(row["kind"] == "result" for row in actions)
-    files = len(actions) - results
-    what = [_count(results, "result")] if results else []
-    what += [_count(files, "file")] if files else []
-    lines = [f"The next pass would send {' and '.join(what)}:", *(f"    {_action(row)}" for row in actions[:SHOWN])]
+    kinds = Counter(row["kind"] for row in actions)
+    what = [_count(kinds[kind], noun) for kind, noun in _NOUNS.items() if kinds[kind]]
+    lines = [f"The next pass would send {_joined(what)}:", *(f"    {_action(row)}" for row in actions[:SHOWN])]
     if len(actions) > SHOWN:
         lines.append(f"    … and {len(actions) - SHOWN} more: reconciler --json --once --dry-run")
     lines.append("Nothing was written to Rally.")
@@ -113,7 +140,38 @@ def _spelled(c: str) -> str:
     return repr(c)[1:-1] if c.isascii() else "".join(f"\\x{byte:02x}" for byte in c.encode())
 
 
+def _sprint(row: Mapping[str, Any]) -> list[str]:
+    """Tell of one sprint's test set: who is in it, what its results say, and what no set can take."""
+    results = ", ".join(f"{verdict} {number}" for verdict, number in sorted(row["results"].items()))
+    state = "" if row["state"] == "done" else f": {row['state']} {clean(row['reason'])}".rstrip()
+    members, not_run = _count(row["members"], "test case"), len(row["not_run"])
+    lines = [
+        f"Sprint     {clean(row['iteration'])} in {clean(row['project'])}: test set {clean(row['test_set'])}{state}",
+        f"    {members}; {results or 'no results yet'}; not run yet {not_run}; coverage {row['coverage']} %",
+    ]
+    if row["missing_members"]:
+        lines.append(f"    {_count(row['missing_members'], 'test case')} still to be put in")
+    lines += [
+        f"    a second test set of this name is neither used nor deleted: ObjectID {one}" for one in row["doubles"]
+    ]
+    for what, why in (("refused", "refused by Rally"), ("not_placeable", "cannot be placed")):
+        lines += [f"    {one['test_case']} {why}: {clean(one['reason'])}" for one in row[what][:SHOWN]]
+    return lines
+
+
+_NOUNS = {"test_set": "test set", "member": "member", "result": "result", "attachment": "file"}
+
+
+def _joined(parts: Sequence[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _action(row: Mapping[str, Any]) -> str:
+    if row["kind"] == "test_set":
+        return f"test set {clean(row['name'])} of {clean(row['iteration'])} in {clean(row['project'])}"
+    if row["kind"] == "member":
+        return f"{row['test_case']} into test set {clean(row['test_set'])}"
     about = f"{row['build']:<24} {row['test_case']:<10}"
     if row["kind"] == "attachment":
         return f"{about} {clean(row['name'])}, {row['size']:,} bytes"

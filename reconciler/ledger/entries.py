@@ -37,6 +37,17 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A result about to be created, as far as the ledger keeps it."""
+
+    add: Add
+    build: Build
+    wanted: Sequence[Wanted] = ()
+    """The files that it is to have."""
+    test_set: ObjectID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Contribution:
     """One test of a result, as Notes tell it."""
 
@@ -89,6 +100,14 @@ class Entries:
                 " JOIN targets USING (subject_id) WHERE state = 'pending' AND object_id IS NOT NULL)"
             )
         )
+
+    def days_due(self) -> list[datetime]:
+        """List the days, by their first instant, on which jobs finished that pending tests are of."""
+        rows = self._store.rows(
+            "SELECT DISTINCT substr(finished_at, 1, 10) FROM jobs WHERE job_id IN"
+            " (SELECT job_id FROM tests WHERE state = 'pending')"
+        )
+        return [moment(f"{day}T00:00:00.000000Z") for (day,) in rows]
 
     def groups(self, pipeline: PipelineId) -> list[Group]:
         """Gather everything that decides about the test cases that pending tests of this pipeline count for."""
@@ -160,22 +179,10 @@ class Entries:
 
     # --- steps ---
 
-    def intend(self, adds: Sequence[tuple[Add, Build, Sequence[Wanted]]], now: datetime) -> list[int]:
-        """Write down that these results are about to be created, with which files; their entry ids, by position."""
-        ids: list[int] = []
+    def intend(self, drafts: Sequence[Draft], now: datetime) -> list[int]:
+        """Write down that these results are about to be created; their entry ids, by position."""
         with self._store.transaction():
-            for add, build, wanted in adds:
-                entry_id = self._store.rows(
-                    "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, date,"
-                    " duration_s, intended_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')"
-                    " RETURNING entry_id",
-                    [add.key.pipeline_id, add.key.formatted_id, add.key.revision, build, add.test_case, add.verdict,
-                     stamp(add.date), add.duration_s, stamp(now)],
-                )[0][0]  # fmt: skip
-                self._contribute(entry_id, add.tests, decides=True)
-                want(self._store, entry_id, wanted, now)
-                ids.append(entry_id)
-        return ids
+            return [insert_draft(self._store, draft, now) for draft in drafts]
 
     def confirm(self, created: Iterable[tuple[int, ObjectID]], now: datetime) -> None:
         """Write down that these intents were carried out, and as which object."""
@@ -206,7 +213,7 @@ class Entries:
         """Count tests to results that are there already, and write down which files those are to have by them."""
         with self._store.transaction():
             for action, wanted in absorbed:
-                self._contribute(action.entry_id, action.tests, decides=action.decides)
+                _contribute(self._store, action.entry_id, action.tests, decides=action.decides)
                 want(self._store, action.entry_id, wanted, now)
                 self._restand_entry(action.entry_id)
 
@@ -232,10 +239,10 @@ class Entries:
             return 0
         self._store.run(
             "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, state, object_id,"
-            " adopted, intended_at, settled_at) VALUES (?, ?, ?, ?,"
-            " (SELECT object_id FROM test_cases WHERE formatted_id = ?), ?, 'done', ?, 1, ?, ?)",
+            " test_set, adopted, intended_at, settled_at) VALUES (?, ?, ?, ?,"
+            " (SELECT object_id FROM test_cases WHERE formatted_id = ?), ?, 'done', ?, ?, 1, ?, ?)",
             [key.pipeline_id, key.formatted_id, key.revision, result.build, key.formatted_id, result.verdict,
-             result.object_id, stamp(now), stamp(now)],
+             result.object_id, result.test_set, stamp(now), stamp(now)],
         )  # fmt: skip
         self._note(now, "adopted", str(key), f"ObjectID {result.object_id}")
         return 1
@@ -281,14 +288,29 @@ class Entries:
             [entry_id],
         )
 
-    def _contribute(self, entry_id: int, tests: Sequence[int], *, decides: bool) -> None:
-        self._store.run_many(
-            "INSERT INTO contributions VALUES (?, ?, ?)",
-            ((entry_id, test, int(decides and position == 0)) for position, test in enumerate(tests)),
-        )
-
     def _note(self, now: datetime, what: str, key: str, detail: str) -> None:
         self._store.run("INSERT INTO audit VALUES (?, ?, ?, ?)", [stamp(now), what, key, detail])
+
+
+def insert_draft(store: Store, draft: Draft, now: datetime) -> int:
+    """Write down, inside a transaction, that a result is about to be created; its entry id."""
+    add = draft.add
+    entry_id = store.rows(
+        "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, date, duration_s,"
+        " intended_at, test_set, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended') RETURNING entry_id",
+        [add.key.pipeline_id, add.key.formatted_id, add.key.revision, draft.build, add.test_case, add.verdict,
+         stamp(add.date), add.duration_s, stamp(now), draft.test_set],
+    )[0][0]  # fmt: skip
+    _contribute(store, entry_id, add.tests, decides=True)
+    want(store, entry_id, draft.wanted, now)
+    return int(entry_id)
+
+
+def _contribute(store: Store, entry_id: int, tests: Sequence[int], *, decides: bool) -> None:
+    store.run_many(
+        "INSERT INTO contributions VALUES (?, ?, ?)",
+        ((entry_id, test, int(decides and position == 0)) for position, test in enumerate(tests)),
+    )
 
 
 _moment = lru_cache(maxsize=1024)(moment)  # the tests of one job share one instant

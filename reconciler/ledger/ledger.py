@@ -12,6 +12,7 @@ from reconciler.ledger.entries import Entries
 from reconciler.ledger.files import Files
 from reconciler.ledger.lock import writer_lock
 from reconciler.ledger.observations import Observations
+from reconciler.ledger.sprints import Sprints
 from reconciler.ledger.store import stamp
 from reconciler.ledger.subjects import Subjects
 from reconciler.ledger.test_cases import TestCases
@@ -38,6 +39,7 @@ class Ledger:
         self.entries = Entries(store)
         self.files = Files(store)
         self.attachments = Attachments(store)
+        self.sprints = Sprints(store)
 
     def begin_pass(self, kind: str, now: datetime) -> int:
         """Note that a pass begins; its id."""

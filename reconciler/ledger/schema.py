@@ -327,3 +327,119 @@ END;
 def _second(db: Database) -> None:
     """Create the tables of files and attachments."""
     db.executescript(_ATTACHMENTS)
+
+
+_SPRINTS = """
+ALTER TABLE entries ADD COLUMN test_set INTEGER;        -- ObjectID of the TestSet that the result carries
+
+-- Rally's iterations in scope, as last seen; the same sprint is one per project
+CREATE TABLE iterations (
+    iteration_id INTEGER PRIMARY KEY,   -- ObjectID
+    project_id   INTEGER NOT NULL,
+    project_name TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    starts_at    TEXT NOT NULL,
+    ends_at      TEXT NOT NULL,
+    seen_at      TEXT NOT NULL,         -- when Rally last listed it
+    items_at     TEXT,                  -- when it last had stories or defects
+    listed       INTEGER NOT NULL DEFAULT 1 CHECK (listed IN (0, 1))    -- 0: moved, deleted or out of scope
+) STRICT;
+CREATE INDEX iterations_by_end ON iterations (ends_at);
+
+-- stories and defects of current iterations, and what they were like when their test cases were asked for
+CREATE TABLE work_items (
+    work_item_id INTEGER PRIMARY KEY,   -- ObjectID
+    iteration_id INTEGER NOT NULL REFERENCES iterations,
+    test_cases   INTEGER,
+    updated_at   TEXT NOT NULL,
+    asked_at     TEXT NOT NULL
+) STRICT;
+CREATE INDEX work_items_of_iteration ON work_items (iteration_id);
+CREATE TABLE work_item_cases (
+    work_item_id INTEGER NOT NULL REFERENCES work_items ON DELETE CASCADE,
+    test_case    INTEGER NOT NULL,
+    formatted_id TEXT NOT NULL,
+    project_id   INTEGER NOT NULL,
+    PRIMARY KEY (work_item_id, test_case)
+) STRICT, WITHOUT ROWID;
+
+-- one set for each iteration; `gone`: a person deleted it or scheduled it elsewhere
+CREATE TABLE test_sets (
+    iteration_id INTEGER PRIMARY KEY REFERENCES iterations,
+    name         TEXT NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN ('intended', 'done', 'refused', 'gone')),
+    object_id    INTEGER,
+    adopted      INTEGER NOT NULL DEFAULT 0 CHECK (adopted IN (0, 1)),
+    reason       TEXT NOT NULL DEFAULT '',
+    intended_at  TEXT NOT NULL,
+    CHECK ((state IN ('done', 'gone')) = (object_id IS NOT NULL)),
+    CHECK (state <> 'refused' OR reason <> '')
+) STRICT;
+
+-- further sets of an iteration's name: people may have meant them, so they are only told
+CREATE TABLE doubles (
+    object_id    INTEGER PRIMARY KEY,
+    iteration_id INTEGER NOT NULL REFERENCES iterations,
+    name         TEXT NOT NULL
+) STRICT;
+
+-- which test cases are in an iteration's set; nothing is ever taken out
+CREATE TABLE members (
+    iteration_id INTEGER NOT NULL REFERENCES iterations,
+    test_case    INTEGER NOT NULL,
+    formatted_id TEXT NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN ('wanted', 'intended', 'done', 'refused')),
+    reason       TEXT NOT NULL DEFAULT '',
+    intended_at  TEXT,
+    PRIMARY KEY (iteration_id, test_case),
+    CHECK ((state = 'intended') = (intended_at IS NOT NULL)),
+    CHECK (state <> 'refused' OR reason <> '')
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_of_case ON members (test_case);
+CREATE INDEX members_open ON members (iteration_id, test_case) WHERE state IN ('wanted', 'intended');
+
+CREATE TABLE unplaced (
+    iteration_id INTEGER NOT NULL REFERENCES iterations,
+    test_case    INTEGER NOT NULL,
+    formatted_id TEXT NOT NULL,
+    reason       TEXT NOT NULL,
+    PRIMARY KEY (iteration_id, test_case)
+) STRICT, WITHOUT ROWID;
+
+-- folders of test cases: one for all sprints of a project (iteration_id 0), and in it one for each
+CREATE TABLE folders (
+    project_id   INTEGER NOT NULL,
+    iteration_id INTEGER NOT NULL,
+    name         TEXT NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN ('intended', 'done', 'refused')),
+    object_id    INTEGER,
+    reason       TEXT NOT NULL DEFAULT '',
+    intended_at  TEXT NOT NULL,
+    PRIMARY KEY (project_id, iteration_id),
+    CHECK ((state = 'done') = (object_id IS NOT NULL)),
+    CHECK (state <> 'refused' OR reason <> '')
+) STRICT, WITHOUT ROWID;
+
+-- test cases that were filed in a sprint's folder: once, wherever people put them afterwards
+CREATE TABLE moves (
+    iteration_id INTEGER NOT NULL REFERENCES iterations,
+    test_case    INTEGER NOT NULL,
+    state        TEXT NOT NULL CHECK (state IN ('intended', 'done', 'refused')),
+    reason       TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (iteration_id, test_case),
+    CHECK (state <> 'refused' OR reason <> '')
+) STRICT, WITHOUT ROWID;
+CREATE INDEX entries_of_set ON entries (test_set, test_case) WHERE test_set IS NOT NULL;
+"""
+
+
+@migrations(name="0003_sprints")
+def _third(db: Database) -> None:
+    """Create the tables of iterations, test sets, members and folders."""
+    db.executescript(_SPRINTS)
+
+
+@migrations(name="0004_entries_by_build")
+def _fourth(db: Database) -> None:
+    """Let `verify` find the results of a Build without walking through all."""
+    db.execute("CREATE INDEX entries_by_build ON entries (build)")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reconciler.model import READY
+from reconciler.sprints import coverage
 
 if TYPE_CHECKING:
     from reconciler.ledger.store import Store
@@ -61,6 +63,37 @@ def unattached(store: Store) -> list[dict[str, Any]]:
         " WHERE a.state IN ('missing', 'refused') AND a.notice = 0 ORDER BY attachment_id"
     )
     return [dict(zip(("key", "name", "state", "reason"), row, strict=True)) for row in rows]
+
+
+def sprints(store: Store) -> list[dict[str, Any]]:
+    """Tell of each sprint's test set who is in it and what its results say so far, newest sprint first."""
+    return [_sprint(store, *row) for row in store.rows(_SPRINTS)]
+
+
+def _sprint(store: Store, iteration: int, test_set: int | None, *told: Any) -> dict[str, Any]:  # noqa: ANN401 - SQL's types
+    name, state, reason, *about = told
+    members = dict(store.rows("SELECT state, COUNT(*) FROM members WHERE iteration_id = ? GROUP BY 1", [iteration]))
+    inside = int(members.get("done", 0))
+    newest = store.rows(_NEWEST_RESULTS, [test_set, iteration])
+    listed = "SELECT formatted_id, reason FROM {} WHERE iteration_id = ? {} ORDER BY test_case"
+    return dict(zip(("iteration", "project", "starts_at", "ends_at"), about, strict=True)) | {
+        "test_set": name,
+        "object_id": test_set,
+        "state": state,
+        "reason": reason,
+        "members": inside,
+        "missing_members": int(members.get("wanted", 0) + members.get("intended", 0)),
+        "results": dict(Counter(verdict for _, verdict in newest)),
+        "not_run": [row[0] for row in store.rows(_NOT_RUN, [iteration, test_set])],
+        "coverage": coverage(inside, len(newest)),
+        "refused": _pairs(store, listed.format("members", "AND state = 'refused'"), iteration),
+        "not_placeable": _pairs(store, listed.format("unplaced", ""), iteration),
+        "doubles": [row[0] for row in store.rows("SELECT object_id FROM doubles WHERE iteration_id = ?", [iteration])],
+    }
+
+
+def _pairs(store: Store, sql: str, iteration: int) -> list[dict[str, str]]:
+    return [{"test_case": case, "reason": reason} for case, reason in store.rows(sql, [iteration])]
 
 
 def pipelines(store: Store) -> dict[str, int]:
@@ -134,7 +167,18 @@ def left(store: Store) -> int:
         "SELECT COUNT(*) FROM attachments a JOIN entries e USING (entry_id)"
         " WHERE a.state IN ('pending', 'intended') AND e.state = 'done'"
     )
-    return int(unread + pending + doubtful + files)
+    return int(unread + pending + doubtful + files) + sprints_left(store)
+
+
+def sprints_left(store: Store) -> int:
+    """Count what is left to do for sprints: sets and folders in doubt, members to be put in."""
+    members = store.value(
+        "SELECT COUNT(*) FROM members m JOIN test_sets s USING (iteration_id)"
+        " WHERE m.state IN ('wanted', 'intended') AND s.state = 'done'"
+    )
+    sets = store.value("SELECT COUNT(*) FROM test_sets WHERE state = 'intended'")
+    folders = store.value("SELECT COUNT(*) FROM folders WHERE state = 'intended'")
+    return int(members + sets + folders)
 
 
 def unread_pipelines() -> str:
@@ -177,3 +221,23 @@ def waiting(store: Store) -> list[Waiting]:
 def recount(store: Store) -> dict[str, int]:
     """Count the tests by state row by row: the slow truth that `tests` must agree with."""
     return {state: int(n) for state, n in store.rows("SELECT state, COUNT(*) FROM tests GROUP BY state")}
+
+
+_SPRINTS = """
+SELECT i.iteration_id, s.object_id, s.name, s.state, s.reason, i.name, i.project_name, i.starts_at, i.ends_at
+FROM test_sets s JOIN iterations i USING (iteration_id) ORDER BY i.starts_at DESC, i.iteration_id DESC
+"""
+
+# of each member the result with the newest Date
+_NEWEST_RESULTS = """
+SELECT e.test_case, e.verdict FROM entries e JOIN members m ON m.test_case = e.test_case
+WHERE e.test_set = ? AND m.iteration_id = ? AND e.state = 'done' AND m.state = 'done' AND NOT EXISTS (
+    SELECT 1 FROM entries n WHERE n.test_set = e.test_set AND n.test_case = e.test_case AND n.state = 'done'
+    AND (COALESCE(n.date, n.intended_at), n.entry_id) > (COALESCE(e.date, e.intended_at), e.entry_id))
+"""
+
+_NOT_RUN = """
+SELECT m.formatted_id FROM members m WHERE m.iteration_id = ? AND m.state = 'done' AND NOT EXISTS (
+    SELECT 1 FROM entries e WHERE e.test_set = ? AND e.test_case = m.test_case AND e.state = 'done')
+ORDER BY m.test_case
+"""

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Self
 
 from reconciler.errors import Incomplete, ServiceDown
 from reconciler.model import FoundAttachment, ObjectID
-from reconciler.rally import creates, wsapi
-from reconciler.rally.schema import takes
+from reconciler.rally import writes, wsapi
+from reconciler.rally.schema import takes, workspace_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from reconciler.model import Content, NewAttachment
-    from reconciler.rally.creates import Attributes
     from reconciler.rally.schema import Attribute
+    from reconciler.rally.writes import Attributes
 
 BLOCK_BYTES = 48 * 1024
 """A multiple of 3: then the base64 of the blocks is, put together, the base64 of the whole."""
@@ -37,7 +37,7 @@ def attachment_attributes(new: NewAttachment, workspace_ref: str, schema: Mappin
     }
     if takes(schema, "Size"):
         given["Size"] = new.size_bytes
-    return given | _workspace(workspace_ref, schema)
+    return given | workspace_attribute(workspace_ref, schema)
 
 
 def content_attributes(content: Content, workspace_ref: str, schema: Mapping[str, Attribute]) -> Attributes:
@@ -47,11 +47,7 @@ def content_attributes(content: Content, workspace_ref: str, schema: Mapping[str
         Incomplete: the file is not what it was said to be.
     """
     with ContentBody(content, workspace_ref, schema) as body:
-        return {"Content": b"".join(body.base64()).decode()} | _workspace(workspace_ref, schema)
-
-
-def _workspace(workspace_ref: str, schema: Mapping[str, Attribute]) -> Attributes:
-    return {"Workspace": workspace_ref} if takes(schema, "Workspace") else {}
+        return {"Content": b"".join(body.base64()).decode()} | workspace_attribute(workspace_ref, schema)
 
 
 class ContentBody:
@@ -67,7 +63,7 @@ class ContentBody:
         Raises:
             Incomplete: it is closed, cannot be read, or has another size than it was said to have.
         """
-        frame = creates.single("AttachmentContent", {"Content": ""} | _workspace(workspace_ref, schema))
+        frame = writes.single("AttachmentContent", {"Content": ""} | workspace_attribute(workspace_ref, schema))
         before, _, after = frame.partition(b'""')
         self._before, self._after = before + b'"', b'"' + after
         self._content = content

@@ -58,6 +58,10 @@ class Context:
     """The attributes of Attachment."""
     content: Mapping[str, Attribute]
     """Those of AttachmentContent."""
+    test_set: Mapping[str, Attribute]
+    """Those of TestSet."""
+    folder: Mapping[str, Attribute]
+    """Those of TestFolder."""
 
 
 class RallySession(LibrarySession):
@@ -175,11 +179,11 @@ def _read(rally: _Rally, session: RallySession, names: Names) -> Context:
     if PATH_SEPARATOR in names.project:
         place = replace(place, project=_at_path(place, session, names))
     results = _attributes(rally.typedef("TestCaseResult"), session)
-    attachment, content = (
+    others = (
         _attributes(rally.contextHelper.getSchemaItem(name), session)  # typedef would ask for lists that we do not use
-        for name in ("Attachment", "AttachmentContent")
+        for name in ("Attachment", "AttachmentContent", "TestSet", "TestFolder")
     )
-    return Context(place, ResultSchema(results), attachment, content)
+    return Context(place, ResultSchema(results), *others)
 
 
 def _attributes(described: Any, session: RallySession) -> dict[str, Attribute]:  # noqa: ANN401 - pyral's

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SENT = frozenset({"Build", "Date", "TestCase", "Verdict", "Duration", "Notes", "Workspace"})
 """The attributes that we fill."""
 
+_SOMETIMES = frozenset({"TestSet"})
+"""Those that we fill where there is something for it."""
+
 _RALLYS_OWN = frozenset(
     {"CreationDate", "ObjectID", "ObjectUUID", "VersionId", "Project", "Subscription", "WorkProduct", "Workspace"}
 )
@@ -40,6 +43,11 @@ def takes(attributes: Mapping[str, Attribute], name: str) -> bool:
     return name in attributes and not attributes[name].read_only
 
 
+def workspace_attribute(workspace_ref: str, attributes: Mapping[str, Attribute]) -> dict[str, object]:
+    """Give the workspace to write into an object, where the type takes it; in the URL it stands in any case."""
+    return {"Workspace": workspace_ref} if takes(attributes, "Workspace") else {}
+
+
 @dataclass(frozen=True, slots=True)
 class ResultSchema:
     """The attributes of TestCaseResult."""
@@ -58,20 +66,25 @@ class ResultSchema:
         return allowed or frozenset(verdict.value for verdict in Verdict)
 
     def check(self, result: TestCaseResult) -> str:
-        """Tell why Rally would not take a result; "" when it can be expected to."""
+        """Tell why Rally would not take a result; "" when it can be expected to.
+
+        What is wrong with its TestSet is said last: then nothing else is.
+        """
         return (
             self._trouble
             or self._text("Build", result.build)
             or self._text("Notes", result.notes)
             or self._verdict(result)
             or ("" if math.isfinite(result.duration_s) and result.duration_s >= 0 else "Duration is not a number")
+            or self._test_set(result)
         )
 
     def _never(self) -> str:
         for attribute in self.attributes.values():
             if attribute.read_only and attribute.name in SENT - _RALLYS_OWN:
                 return f"{attribute.name} is read-only in this workspace"
-            if attribute.required and not attribute.read_only and attribute.name not in SENT | _RALLYS_OWN:
+            known = SENT | _SOMETIMES | _RALLYS_OWN
+            if attribute.required and not attribute.read_only and attribute.name not in known:
                 return f"this workspace requires {attribute.name}, which we have nothing for"
         return ""
 
@@ -85,6 +98,14 @@ class ResultSchema:
             return f"{name} has a quote or a backslash, and could not be looked up"
         if attribute.max_length and len(value) > attribute.max_length:
             return f"{name} has {len(value)} characters, {attribute.max_length} are allowed"
+        return ""
+
+    def _test_set(self, result: TestCaseResult) -> str:
+        if result.test_set is not None:
+            return "" if takes(self.attributes, "TestSet") else "TestSet is read-only in this workspace"
+        attribute = self.attributes.get("TestSet")
+        if attribute and attribute.required and not attribute.read_only:
+            return "this workspace requires TestSet, and the test case is in no sprint's set"
         return ""
 
     def _verdict(self, result: TestCaseResult) -> str:

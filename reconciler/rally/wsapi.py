@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -41,6 +41,8 @@ class Query:
     fetch: str
     terms: tuple[str, ...] = ()
     page_size: int = BIGGEST_PAGE
+    everywhere: bool = False
+    """In the whole workspace, not just in the root project and those below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,15 @@ class Place:
     def url_of(self, query: Query, start: int = 1) -> str:
         """Write a query's URL: workspace, project and scopes always said, for their defaults are the key owner's.
 
-        `order=ObjectID` makes pages stable: the sort key must be unique.
+        `order=ObjectID` makes pages stable: the sort key must be unique. `project=null` is the whole workspace (Rally's
+        toolkit for Java, QueryRequest).
         """
+        project = "null" if query.everywhere else f"/project/{self.project}"
         wanted = f"query={quote(any_of(query.terms), safe='')}&" if query.terms else ""
         return (
             f"{self.service_url}/{query.type_path}?{wanted}fetch={query.fetch}"
             f"&start={start}&pagesize={query.page_size}&order=ObjectID"
-            f"&workspace={self.workspace_ref}&project=/project/{self.project}"
+            f"&workspace={self.workspace_ref}&project={project}"
             "&projectScopeUp=false&projectScopeDown=true"
         )
 
@@ -83,6 +87,21 @@ class Place:
             f"&start={start}&pagesize={_ATTACHMENTS_PAGE}&order=ObjectID&workspace={self.workspace_ref}"
         )
 
+    def members_url(self, test_set: int, start: int) -> str:
+        """Write the URL of a set's test cases, whichever projects they are of."""
+        return (
+            f"{self.service_url}/testset/{test_set}/TestCases?fetch=ObjectID"
+            f"&start={start}&pagesize={BIGGEST_PAGE}&order=ObjectID&workspace={self.workspace_ref}"
+        )
+
+    def write_url(self, path: str, project: int | None = None) -> str:
+        """Write the URL of a single write, whose answer is to be short.
+
+        Without `workspace`, and for some types without `project`, Rally says "Not authorized to create" (KB 47770).
+        """
+        where = f"workspace={self.workspace_ref}" + (f"&project=/project/{project}" if project else "")
+        return f"{self.service_url}/{path}?{where}&fetch=ObjectID"
+
     def attachment_url(self, attachment: int) -> str:
         """Write the URL of one Attachment's ref to its content."""
         return f"{self.service_url}/attachment/{attachment}?fetch=Content&workspace={self.workspace_ref}"
@@ -96,17 +115,13 @@ class Place:
         chunk: tuple[str, ...] = ()
         for term in terms:
             longer = (*chunk, term)
-            too_long = len(self.url_of(_with(query, longer))) > LONGEST_URL_BYTES
+            too_long = len(self.url_of(replace(query, terms=longer))) > LONGEST_URL_BYTES
             if chunk and (len(chunk) >= MOST_TERMS or too_long):
-                yield _with(query, chunk)
+                yield replace(query, terms=chunk)
                 longer = (term,)
             chunk = longer
         if chunk:
-            yield _with(query, chunk)
-
-
-def _with(query: Query, terms: tuple[str, ...]) -> Query:
-    return Query(query.type_path, query.fetch, terms, query.page_size)
+            yield replace(query, terms=chunk)
 
 
 def term(field: str, operator: str, value: str) -> str:

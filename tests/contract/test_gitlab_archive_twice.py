@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -79,7 +79,10 @@ def adapter(server: GitLabServer) -> Iterator[GitLabAdapter]:
 def open_files() -> list[str]:
     """List the temporary files that this process holds open; they have no name any more."""
     links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    targets = [str(link.readlink()) for link in links if link.exists() or link.is_symlink()]
+    targets = []
+    for link in links:
+        with suppress(FileNotFoundError):  # the one of the listing itself is closed by now
+            targets.append(str(link.readlink()))
     return [target for target in targets if target.startswith(tempfile.gettempdir())]
 
 

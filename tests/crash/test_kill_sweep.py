@@ -1,51 +1,195 @@
-"""Killed at any write, before or after it was stored: one more run, and each result is there once, all of them."""
+"""Killed at any write, before or after it was stored: one more run, and everything is there once, all of it.
+
+`make crash` kills at every write, `make test` at some of them.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from reconciler.sandbox.faults import Fault, KillClient
-from tests.company import junit
+from tests.archives import noise, packed
+from tests.company import case, junit, marked, report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reconciler.sandbox.faults import When
+    from reconciler.sandbox.gitlab import Pipeline
     from tests.company import Company
 
 pytest_plugins: list[str] = []
 
+STEP = 1 if os.environ.get("KILL_AT_EVERY_WRITE") else 4
 RESULTS = 9
 BATCH = 3
+PNG = b"\x89PNG\r\n\x1a\n"
+TWINS = [("a.png", PNG + b"1"), ("a.png", PNG + b"2")]
+LARGE = ("large.log", noise(900_000))
+LOG = "test_output.log"
+FILES = {
+    "TC1/1": [*TWINS, LARGE, (LOG, b"")],
+    "TC2/1": [TWINS[0], (LOG, b"")],
+    "TC3/1": [TWINS[1]],
+}
+"""What results are to have; the text of an output is not compared."""
+SPRINT = {"Checkout": ["TC20", "TC21", "TC22"], "Payments": ["TC30"]}
+SET = "Sprint-42-Automated-Tests"
+MADE = ("TestCaseResult", "Attachment", "AttachmentContent", "TestSet", "TestFolder")
+
+
+def configure(company: Company, batch_size: int, at_once: int) -> None:
+    """Let doubts be asked about at once."""
+    company.configure(rally={"settle_after_seconds": 0, "batch_size": batch_size, "max_concurrency": at_once})
 
 
 @pytest.fixture
 def killed(company: Company) -> Company:
     """Prepare two pipelines whose results need several writes."""
-    company.configure(rally={"settle_after_seconds": 0, "batch_size": BATCH, "max_concurrency": 2})
+    configure(company, BATCH, 2)
     company.pipeline({"unit": junit(*(f"t{n}_TC{n}" for n in range(1, RESULTS + 1)))})
-    company.pipeline({"unit": junit(*(f"t{n}_TC{n}!" for n in range(1, RESULTS + 1)))})
+    company.pipeline({"unit": junit(*(f"t{n}_TC{n}" for n in range(1, RESULTS + 1)))})
+    return company
+
+
+@pytest.fixture
+def filed(company: Company) -> Pipeline:
+    """Prepare a pipeline whose results have files, two of one name and size among them and one too large to batch."""
+    archive = packed([("1/a.png", TWINS[0][1]), ("2/a.png", TWINS[1][1]), LARGE])
+    tests = [
+        case("checkout_TC1!", marked("1/a.png", "2/a.png", "large.log")),
+        case("login_TC2!!", "what it printed" + marked("1/a.png")),
+        case("pay_TC3", marked("2/a.png")),
+    ]
+    return company.ran(report(*tests), archive).pipeline
+
+
+@pytest.fixture
+def sprint(company: Company) -> Company:
+    """Prepare two projects that share a sprint, with results to come, at a Rally that takes no member twice."""
+    company.configure(
+        rally={"settle_after_seconds": 0, "batch_size": 2, "max_concurrency": 2}, sprints={"test_folder": "move"}
+    )
+    company.rally_app.behaviour.adds_again = False
+    for project, cases in SPRINT.items():
+        company.story(company.sprint(project=company.child(project)), *cases)
+    company.pipeline({"unit": junit("a_TC20", "b_TC21!", "c_TC22", "d_TC30")})
     return company
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_at_any_write_loses_nothing_and_doubles_nothing(killed: Company, when: When) -> None:
     """Write n = 1, 2, 3 … until n is past the last one; each time from an empty Rally and an empty ledger."""
-    nth = 0
-    while True:
-        nth += 1
-        struck = run_killed(killed, nth, when)
+
+    def check() -> None:
         assert killed.once()["left"] == 0
         assert len(killed.results()) == 2 * RESULTS
         assert killed.status()["entries"] == {"intended": 0, "done": 2 * RESULTS, "refused": 0}
         assert killed.once()["writes"] == 0
+
+    assert sweep(killed, when, 1 + (when == "after"), check) > 2 * RESULTS // BATCH
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("ledger", ["kept", "lost"])
+def test_a_kill_at_any_write_of_files_loses_none_and_doubles_none(
+    company: Company, filed: Pipeline, when: When, ledger: Literal["kept", "lost"]
+) -> None:
+    """Contents and Attachments are writes, too; contents may be left over. The same when the ledger is lost with it."""
+    configure(company, 2, 2)
+
+    def check() -> None:
+        if ledger == "lost":
+            forget(company)
+        assert company.once()["left"] == 0
+        is_complete(company, filed)
+
+    first = 1 + (when == "after") + 2 * (ledger == "lost")
+    assert sweep(company, when, first, check) > 8
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("ledger", ["kept", "lost"])
+def test_a_kill_at_any_write_of_a_sprint_leaves_one_set_for_each_and_everyone_in_it_once(
+    sprint: Company, when: When, ledger: Literal["kept", "lost"]
+) -> None:
+    """Sets, members, folders and moves are writes, too; results carry their set. The same when the ledger is lost."""
+
+    def check() -> None:
+        if ledger == "lost":
+            forget(sprint)
+        assert sprint.once()["left"] == 0
+        is_filled(sprint)
+
+    first = 1 + (when == "after") + 2 * (ledger == "lost")
+    assert sweep(sprint, when, first, check) > 10
+
+
+def test_kills_over_and_over_only_delay_a_sprint(sprint: Company) -> None:
+    """At the second write of each run, whatever kind it is of."""
+    runs = next(n for n in range(1, 20) if not run_killed(sprint, 2, "after"))
+
+    assert runs > 4
+    assert sprint.once()["left"] == 0
+    is_filled(sprint)
+
+
+def test_kills_over_and_over_only_delay(company: Company, filed: Pipeline) -> None:
+    """At the second write of each run: one gets through each time, and some run has nothing left to be killed at."""
+    configure(company, 50, 1)
+
+    runs = next(n for n in range(1, 20) if not run_killed(company, 2, "after"))
+
+    assert runs > 3
+    assert company.once()["left"] == 0
+    is_complete(company, filed)
+
+
+def is_complete(company: Company, pipeline: Pipeline) -> None:
+    """See that each result and each file is there once, by name and content, and that nothing is pending."""
+    found = company.attachments(pipeline)
+    assert company.verdicts(pipeline) == {"TC1/1": "Fail", "TC2/1": "Error", "TC3/1": "Pass"}
+    assert {key: [(n, b"" if n == LOG else data) for n, data in files] for key, files in found.items()} == FILES
+    status = company.status()
+    assert status["entries"] == {"intended": 0, "done": 3, "refused": 0}
+    assert (status["attachments"]["pending"], status["attachments"]["done"]) == (0, 7)
+
+
+def is_filled(company: Company) -> None:
+    """See that each sprint has one set and one folder, with everyone in it, and each result once, with its set."""
+    assert company.sets() == {f"{project}/{SET}": cases for project, cases in SPRINT.items()}
+    for project, cases in SPRINT.items():
+        (place,) = company.rally_store.find("Project", Name=project)
+        folder = {"test_cases": cases, "folders": {}}
+        assert company.rally_store.folders(place) == {
+            "Automated sprints": {"test_cases": [], "folders": {"Sprint-42": folder}}
+        }
+        assert [company.set_of(case) for case in cases] == [[f"{project}/{SET}"]] * len(cases)
+    assert len(company.results()) == 4
+    told = {row["project"]: (row["members"], row["coverage"], row["doubles"]) for row in company.status()["sprints"]}
+    assert told == {project: (len(cases), 100.0, []) for project, cases in SPRINT.items()}
+    assert company.once()["writes"] == 0
+
+
+def sweep(company: Company, when: When, first: int, check: Callable[[], None]) -> int:
+    """Kill a pass at its write n, and `check` the next one, for n = `first` and so on; the first n that is past all."""
+    nth = first if STEP > 1 else 1
+    while True:
+        struck = run_killed(company, nth, when)
+        check()
         if not struck:
-            break
-        start_afresh(killed)
-    assert nth > 2 * RESULTS // BATCH
+            return nth
+        forget(company)
+        for thing in [thing for type_name in MADE for thing in company.rally_store.find(type_name)]:
+            company.rally_store.delete(thing)
+        for case_ in company.cases.values():
+            company.rally_store.change(case_, TestFolder=None)
+        nth += STEP
 
 
 def run_killed(company: Company, nth: int, when: When) -> bool:
@@ -60,9 +204,7 @@ def run_killed(company: Company, nth: int, when: When) -> bool:
     return bool(fault.hits)
 
 
-def start_afresh(company: Company) -> None:
-    """Forget everything that was sent, in Rally and here."""
-    for result in company.rally_store.find("TestCaseResult"):
-        company.rally_store.delete(result)
+def forget(company: Company) -> None:
+    """Lose the ledger."""
     for file in company.folder.glob("ledger.db*"):
         file.unlink()

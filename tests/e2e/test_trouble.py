@@ -379,10 +379,10 @@ def test_a_database_of_another_program_is_not_taken_over(company: Company) -> No
 
 def test_a_section_that_nothing_acts_on_yet_is_said_to_be_one(company: Company) -> None:
     """Nothing is claimed: the run goes on, and the log names the section."""
-    company.configure(rally={"settle_after_seconds": 0}, sprints={"test_folder": "create"}, attachments={})
+    company.configure(rally={"settle_after_seconds": 0}, notify={"url": "https://hooks.example.com"}, attachments={})
 
     ran = company.run("--once")
 
     assert ran.status == 0
-    assert "section=sprints" in ran.err
+    assert "section=notify" in ran.err
     assert "section=attachments" not in ran.err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.ledger import views
+from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Mapping, Row
 from reconciler.model import FormattedID, FoundResult, Key, ObjectID, Outcome, ProjectId
@@ -61,7 +62,7 @@ def _states(ledger: Ledger) -> dict[int, str]:
 
 
 def _intend(ledger: Ledger, formatted_id: str, *tests: int, revision: int = 1) -> int:
-    return ledger.entries.intend([(building.add(formatted_id, *tests, revision=revision), BUILD, ())], START)[0]
+    return ledger.entries.intend([Draft(building.add(formatted_id, *tests, revision=revision), BUILD)], START)[0]
 
 
 def _confirm(ledger: Ledger, entry_id: int) -> None:
@@ -116,7 +117,7 @@ def test_intending_one_key_twice_fails_as_a_whole(ledger: Ledger) -> None:
     """Nothing of that request is written down, so nothing of it is sent."""
     _intend(ledger, "TC1", SOLE)
     with pytest.raises(ledger.store.db.conn.IntegrityError):
-        ledger.entries.intend([(building.add("TC2", BOTH), BUILD, ()), (building.add("TC1", BOTH), BUILD, ())], START)
+        ledger.entries.intend([Draft(building.add("TC2", BOTH), BUILD), Draft(building.add("TC1", BOTH), BUILD)], START)
     assert [str(intent.key) for intent in ledger.entries.open_intents()] == ["1/100/TC1/1"]
 
 

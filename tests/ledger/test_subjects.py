@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.ledger import views
+from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Mapping, Row
 from reconciler.model import ObjectID, Outcome
@@ -51,7 +52,7 @@ def _states(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _send(ledger: Ledger, formatted_id: str, *tests: int, revision: int = 1, refused: str = "") -> int:
-    entry_id = ledger.entries.intend([(building.add(formatted_id, *tests, revision=revision), BUILD, ())], START)[0]
+    entry_id = ledger.entries.intend([Draft(building.add(formatted_id, *tests, revision=revision), BUILD)], START)[0]
     if refused:
         ledger.entries.refuse([(entry_id, refused)], START)
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.ledger import review, views
+from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import PASSES_KEPT, Ledger, in_memory
 from reconciler.mapping import Mapping, Row
 from reconciler.model import ObjectID, Outcome
@@ -85,7 +86,7 @@ def test_left_counts_pipelines_to_read_tests_to_send_and_results_in_doubt_once(l
     ledger.observations.store_pipelines([building.pipeline(101), building.pipeline(102, status="running")])
     _map(ledger)
     assert views.left(ledger.store) == 3
-    entries = [ledger.entries.intend([(building.add(f"TC{n}", n), BUILD, ())], START)[0] for n in (1, 2)]
+    entries = [ledger.entries.intend([Draft(building.add(f"TC{n}", n), BUILD)], START)[0] for n in (1, 2)]
     assert views.left(ledger.store) == 3
     _map(ledger, ("a_TC1", "-"))
     assert views.left(ledger.store) == 3
@@ -109,6 +110,36 @@ def test_an_empty_ledger_has_every_count(ledger: Ledger) -> None:
     assert views.entries(ledger.store) == {"intended": 0, "done": 0, "refused": 0}
     assert views.pipelines(ledger.store) == {"seen": 0, "read": 0, "unread": 0, "unfinished": 0}
     assert (views.problems(ledger.store), views.refusals(ledger.store), views.waiting(ledger.store)) == ([], [], [])
+
+
+def test_files_are_counted_without_the_texts_that_tell_of_them(ledger: Ledger) -> None:
+    """Intended is pending to a person; what results go without is listed with the reason."""
+    assert set(views.attachments(ledger.store).values()) == {0}
+    assert list(views.attachments(ledger.store)) == ["pending", "done", "linked", "missing", "refused", "orphaned"]
+    _pipeline(ledger, 100, building.run("a_TC1"))
+    (entry,) = ledger.entries.intend([Draft(building.add("TC1", 1), BUILD)], START)
+    ledger.entries.confirm([(entry, ObjectID(9001))], START)
+    with ledger.store.transaction():
+        ledger.store.run_many(
+            "INSERT INTO attachments (entry_id, name, size_bytes, crc, url, notice, state, content_id, content_type,"
+            " object_id, reason, intended_at, settled_at) VALUES (?, ?, 1, 1, '', ?, ?, 5, 'x', ?, ?, 'x', ?)",
+            [
+                (entry, "a", 0, "pending", None, "", None),
+                (entry, "b", 0, "intended", None, "", None),
+                (entry, "c", 0, "done", 7, "", "x"),
+                (entry, "d", 0, "missing", None, "gone", "x"),
+                (entry, "e", 0, "refused", None, "no", "x"),
+                (entry, "not attached.txt", 1, "done", 8, "", "x"),
+                (entry, "not attached.txt", 1, "refused", None, "no", "x"),
+            ],
+        )
+    assert views.attachments(ledger.store) == {
+        "pending": 2, "done": 1, "linked": 0, "missing": 1, "refused": 1, "orphaned": 0,
+    }  # fmt: skip
+    assert views.unattached(ledger.store) == [
+        {"key": "1/100/TC1/1", "name": "d", "state": "missing", "reason": "gone"},
+        {"key": "1/100/TC1/1", "name": "e", "state": "refused", "reason": "no"},
+    ]
 
 
 def test_unaccounted_would_show_a_test_that_got_lost(ledger: Ledger) -> None:

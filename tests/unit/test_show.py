@@ -95,6 +95,7 @@ def _told(**keys: Any) -> dict[str, Any]:  # noqa: ANN401 - any part of a status
         "refused": [],
         "attachments": {"pending": 0, "done": 0, "linked": 0, "missing": 0, "refused": 0, "orphaned": 0},
         "unattached": [],
+        "sprints": [],
     } | keys
 
 
@@ -157,8 +158,8 @@ def test_a_plan_counts_results_and_files_and_shows_each() -> None:
 
 
 def _summary(**keys: int) -> dict[str, int]:
-    names = ("pipelines_read", "results_sent", "attachments_sent", "writes", "held", "refused", "problems", "left")
-    return dict.fromkeys(names, 0) | keys
+    names = ("pipelines_read", "results_sent", "attachments_sent", "test_sets_created", "members_added", "writes")
+    return dict.fromkeys((*names, "held", "refused", "problems", "left"), 0) | keys
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def _summary(**keys: int) -> dict[str, int]:
             """
             1 pipeline read, 1 result and 2 files sent in 1 write.
             1 test held: `reconciler review` shows them and what they may be.
-            3 left for the next pass (pipelines to read, tests to send, files to attach).
+            3 left for the next pass (pipelines to read, tests to send, files to attach, test sets to fill).
             """,
         ),
         (

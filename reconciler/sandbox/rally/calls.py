@@ -57,6 +57,12 @@ class Behaviour:
     """More, decoded, are refused: pyral 1.2's MAX_ATTACHMENT_SIZE, "to match Agile Central limit"."""
     attachments_conflict: bool = False
     """Attachments of one result or artifact, created by two requests at once, conflict; no source says that they do."""
+    foreign_members: bool = True
+    """A test set may hold test cases of other projects, as the UI lets one pick them; no source has WSAPI's rule."""
+    adds_again: bool = True
+    """Adding a member that is one already changes nothing; otherwise the whole addition is refused (facts 2.2)."""
+    results_change_sets: bool = False
+    """Results in one test set, created by two requests at once, conflict; no source says that they do (facts 2.1)."""
     max_target: int = 8192
     """A longer path and query is answered with 414."""
 

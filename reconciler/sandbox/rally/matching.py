@@ -98,7 +98,7 @@ class Matcher:
 
     def _compile_condition(self, condition: Condition) -> Predicate:
         steps = self.path(condition.field)
-        test = _test(steps[-1], condition)
+        test = self._test(steps[-1], condition)
         has_collection = any(step.kind is Kind.COLLECTION for step in steps)
         if condition.value is None and has_collection:  # (Tags.ObjectID = null): there is none
             is_null = condition.operator == "="
@@ -106,6 +106,31 @@ class Matcher:
         if has_collection:
             return lambda thing: any(map(test, self._walk([thing], steps)))
         return lambda thing: test(next(iter(self._walk([thing], steps)), None))
+
+    def _test(self, attribute: Attribute, condition: Condition) -> Callable[[Value], bool]:
+        """Make a test for one value of an attribute."""
+        sign, text = condition.operator, condition.value
+        if text is None:
+            if sign not in ("=", "!="):
+                raise Refused(f'Could not parse: Unknown operator "{sign}" for null')
+            return lambda value: (value is None) == (sign == "=")
+        if attribute.kind in (Kind.OBJECT, Kind.COLLECTION):
+            return self._test_ref(attribute, sign, text)
+        return _test_scalar(attribute, sign, text)
+
+    def _test_ref(self, attribute: Attribute, sign: str, text: str) -> Callable[[Value], bool]:
+        """Make the test for an object, which is compared with a ref, or a collection, which contains one.
+
+        A ref of another type than its object has, or to what is not there, is no object's.
+        """
+        allowed = ("contains", "!contains", "=") if attribute.kind is Kind.COLLECTION else ("=", "!=")
+        if sign not in allowed:
+            raise Refused(f'Could not parse: Unknown operator "{sign}" for {attribute.name}')
+        if not _REF.fullmatch(text):
+            raise Refused(f'Could not parse: Cannot parse "{text}" as a reference for {attribute.name}')
+        target = self.objects.at_ref(text)
+        oid = target.oid if target else -1
+        return lambda value: (value == oid) != sign.startswith("!")
 
     def _walk(self, things: list[Thing], steps: list[Attribute]) -> list[Value]:
         """Give the values at the end of a path: several when a collection is on it, none when a ref on it is null."""
@@ -141,15 +166,7 @@ class Matcher:
         return self.objects.having(self.type.name, name, text)
 
 
-def _test(attribute: Attribute, condition: Condition) -> Callable[[Value], bool]:
-    """Make a test for one value of an attribute."""
-    sign, text = condition.operator, condition.value
-    if text is None:
-        if sign not in ("=", "!="):
-            raise Refused(f'Could not parse: Unknown operator "{sign}" for null')
-        return lambda value: (value is None) == (sign == "=")
-    if attribute.kind in (Kind.OBJECT, Kind.COLLECTION):
-        return _test_ref(attribute, sign, text)
+def _test_scalar(attribute: Attribute, sign: str, text: str) -> Callable[[Value], bool]:
     if sign.endswith("contains"):
         return _test_contains(attribute, sign, text)
     wanted = _wanted(attribute, text)
@@ -161,17 +178,6 @@ def _test_contains(attribute: Attribute, sign: str, text: str) -> Callable[[Valu
     if attribute.kind not in _TEXTS:
         raise Refused(f'Could not parse: Unknown operator "{sign}" for {attribute.name}')
     return lambda value: (text in str(value or "")) == (sign == "contains")
-
-
-def _test_ref(attribute: Attribute, sign: str, text: str) -> Callable[[Value], bool]:
-    """Make the test for an object, which is compared with a ref, or a collection, which contains one."""
-    allowed = ("contains", "!contains", "=") if attribute.kind is Kind.COLLECTION else ("=", "!=")
-    if sign not in allowed:
-        raise Refused(f'Could not parse: Unknown operator "{sign}" for {attribute.name}')
-    if not _REF.fullmatch(text):
-        raise Refused(f'Could not parse: Cannot parse "{text}" as a reference for {attribute.name}')
-    oid = int(text.rsplit("/", 1)[-1])
-    return lambda value: (value == oid) != sign.startswith("!")
 
 
 def _wanted(attribute: Attribute, text: str) -> str | float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from reconciler.sandbox.rally.calls import Call, Reply, Service, success
 from reconciler.sandbox.rally.errors import GONE, Refused, Unknown
 from reconciler.sandbox.rally.rendering import SHELL, parse_fetch
-from reconciler.sandbox.rally.rules import elsewhere, require_fit
+from reconciler.sandbox.rally.rules import elsewhere, require_fit, wrong_project
 from reconciler.sandbox.rally.schema import Kind
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def _add(service: Service, call: Call, thing: Thing, attribute: Attribute, membe
             raise Refused(elsewhere(attribute.display_name, own, other))
         if attribute.via not in ("TestSets", "TestCases"):
             require_fit(store, member.type, {**member.fields, attribute.via: thing.oid})
+    _require_welcome(service, thing, attribute, members)
     _hold(service, call, thing, attribute, members)
     for member in members:
         match attribute.via:
@@ -81,6 +82,18 @@ def _add(service: Service, call: Call, thing: Thing, attribute: Attribute, membe
                 store.put(member, attribute.via, thing.oid)
         store.touch(member)
     store.touch(thing)
+
+
+def _require_welcome(service: Service, thing: Thing, attribute: Attribute, members: list[Thing]) -> None:
+    """Refuse, where told to, members of other projects and those that are there already (the wordings are ours)."""
+    if attribute.via not in ("TestSets", "TestCases"):
+        return
+    store, behaviour = service.store, service.behaviour
+    if not behaviour.foreign_members and any(store.project_of(one) != store.project_of(thing) for one in members):
+        raise Refused(wrong_project(thing.type.name, attribute.name))
+    present = set() if behaviour.adds_again else {one.oid for one in store.collection(thing, attribute)}
+    if any(member.oid in present for member in members):
+        raise Refused(f"Validation error: {thing.type.name}.{attribute.name} has duplicates")
 
 
 def _remove(service: Service, call: Call, thing: Thing, attribute: Attribute, members: list[Thing]) -> None:

@@ -64,21 +64,21 @@ def require_fit(objects: Objects, entry: TypeDef, fields: Mapping[str, Value]) -
         case "TestSet" | "HierarchicalRequirement" | "Defect":
             _check_project(objects, fields, "Iteration", "Could not set value for Iteration: null")
         case "TestCase":
-            _check_project(objects, fields, "TestFolder", wrong_folder("TestCases"))
+            _check_project(objects, fields, "TestFolder", wrong_project("TestFolder", "TestCases"))
             work_product = objects.get(fields.get("WorkProduct"))
             if work_product and work_product.type.name not in ("HierarchicalRequirement", "Defect"):
                 raise Refused("Could not set value for Work Product: null")
         case "TestFolder":
-            _check_project(objects, fields, "Parent", wrong_folder("Children"))
+            _check_project(objects, fields, "Parent", wrong_project("TestFolder", "Children"))
         case "Attachment":
             if (fields.get("Artifact") is None) == (fields.get("TestCaseResult") is None):
                 raise Refused("Validation error: Attachment needs either Artifact or TestCaseResult")
 
 
-def wrong_folder(collection: str) -> str:
+def wrong_project(type_name: str, collection: str) -> str:
     """Word the refusal of a folder, a parent or a test case of another project (KB 57564)."""
     return (
-        f"Validation error: TestFolder.{collection} is an invalid relationship. "
+        f"Validation error: {type_name}.{collection} is an invalid relationship. "
         "One or more of the artifacts is in a different project."
     )
 

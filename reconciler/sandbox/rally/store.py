@@ -128,6 +128,11 @@ class Store(Objects):
                 self.put(thing, name, value)
             self.touch(thing)
 
+    def reschedule(self, iteration: Thing, start: Moment, end: Moment) -> None:
+        """Move an iteration to other days, as `add_iteration` takes them."""
+        zone = self.timezone(self.workspace_of(iteration))
+        self.change(iteration, StartDate=_moment(start, zone, last=False), EndDate=_moment(end, zone, last=True))
+
     def delete(self, thing: Thing | str) -> None:
         """Put an object, or the one that a ref points at, into the recycle bin."""
         with self.lock:
@@ -153,6 +158,29 @@ class Store(Objects):
         """List the FormattedIDs of a test set's test cases."""
         with self.lock:
             return [case.formatted_id for case in self.collection(test_set, test_set.type.attributes["TestCases"])]
+
+    def test_sets(self, iteration: Thing | None = None) -> list[dict[str, object]]:
+        """Tell everything about the test sets, of an iteration or all, oldest first, with `members` by FormattedID."""
+        with self.lock:
+            known = list(self.of_type("TestSet"))
+            found = known if iteration is None else [one for one in known if one.fields["Iteration"] == iteration.oid]
+            return [{"ObjectID": one.oid, **one.fields, "members": self.members(one)} for one in found]
+
+    def folders(self, project: Thing, parent: Thing | None = None) -> dict[str, object]:
+        """Tell a project's folders as a tree: by name, the test cases in it by FormattedID, and `folders` like this.
+
+        Folders of one name in one place would hide each other, and raise.
+        """
+        with self.lock:
+            here = self.find("TestFolder", Project=project.oid, Parent=_oid(parent))
+            tree: dict[str, object] = {folder.name: self._folder(project, folder) for folder in here}
+        if len(tree) < len(here):
+            raise LookupError(f"several folders of one name: {sorted(folder.name for folder in here)}")
+        return tree
+
+    def _folder(self, project: Thing, folder: Thing) -> dict[str, object]:
+        cases = self.having("TestCase", "TestFolder", folder.oid)
+        return {"test_cases": sorted(case.formatted_id for case in cases), "folders": self.folders(project, folder)}
 
     def find(self, type_name: str, **fields: Value) -> list[Thing]:
         """List the objects of a type with these values."""

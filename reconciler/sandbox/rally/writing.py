@@ -67,6 +67,9 @@ def create(service: Service, call: Call, entry: TypeDef) -> Reply:
 def _hold_parents(service: Service, call: Call, entry: TypeDef, fields: dict[str, Value]) -> list[Thing]:
     """Take what a create changes besides; what it only attaches to is taken when that is asked for."""
     parents = parents_of(service.store, entry, fields)
+    test_set = service.store.get(fields.get("TestSet")) if entry.name == "TestCaseResult" else None
+    if test_set is not None and service.behaviour.results_change_sets:
+        parents.append(test_set)
     for parent in parents:
         service.conflicts.hold(parent, call.request)
     target = attached_to(service.store, entry, fields)
