@@ -12,11 +12,11 @@ from reconciler.dispatch import GONE, Dispatcher, Letter, Sent
 from reconciler.errors import Misconfigured, NotThere
 from reconciler.ledger.entries import Draft
 from reconciler.plan import IGNORE, Absorb, Add, missing
-from reconciler.sprints import Home, Wait
+from reconciler.sprints import Wait
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
 
     from reconciler.config import Settings
@@ -64,8 +64,8 @@ class ResultDesk:
     parcel: Callable[[Add], Parcel]
     """Writes a result, with its Notes."""
     sent: Sent
-    gone: list[tuple[int, Add, str]] = field(default_factory=list)
-    """Still intended, with Rally's reason: their test case may have been deleted."""
+    gone: list[tuple[ResultLetter, str]] = field(default_factory=list)
+    """Still intended, with Rally's reason: their test case or their test set may have been deleted."""
     unset: list[Add] = field(default_factory=list)
     """To be sent again, without a set."""
     fresh: set[int] = field(default_factory=set)
@@ -103,7 +103,7 @@ class ResultDesk:
 
     def refuse(self, refused: Sequence[tuple[ResultLetter, str]], now: datetime) -> None:
         """Note what is refused, but for what is perhaps only gone, and what is refused for its set alone."""
-        self.gone += [(letter.row, letter.item, reason) for letter, reason in refused if GONE in reason]
+        self.gone += [(letter, reason) for letter, reason in refused if GONE in reason]
         unset = [(letter, reason) for letter, reason in refused if _is_of_set(letter, reason)]
         self._without_set(unset, now)
         others = {letter.row for letter, _ in unset}
@@ -144,6 +144,8 @@ class Push:
     desk: ResultDesk = field(init=False)
     attached: dict[ObjectID, int | None] = field(default_factory=dict)
     """How many attachments results have that Rally was asked about in this pass; None: it did not say."""
+    _waiting: set[ObjectID] = field(default_factory=set)
+    """Test cases of which a result waits for its sprint's set."""
 
     def __post_init__(self) -> None:
         """Set up the desk."""
@@ -157,13 +159,13 @@ class Push:
             ServiceDown, Unauthorized, Misconfigured: Rally could not be asked what it has; nothing was created since.
         """
         dispatcher = Dispatcher(self.desk, self.settings.rally, self.stop, self.sent)
-        for adds in self._windows():
-            if not self.sent.writes:
+        for number, adds in enumerate(self._windows()):
+            if not number:
                 self._check_words()
             dispatcher.send(self._sendable(adds), busy=self._busy(), now=self.now)
             if self.desk.unset:
                 again, self.desk.unset = self.desk.unset, []
-                dispatcher.send(again, busy=self._busy(), now=self.now)
+                dispatcher.send(self._sendable(again), busy=self._busy(), now=self.now)
             self._look_into_gone()
             if self.sent.halted:
                 break
@@ -171,22 +173,31 @@ class Push:
     def _busy(self) -> set[ObjectID]:
         return {intent.test_case for intent in self.ledger.entries.open_intents()}
 
-    def _sendable(self, adds: Iterable[Add]) -> list[Add]:
-        """Leave out results that wait for their sprint's set, and those of the same test cases that come after them."""
-        waiting: set[ObjectID] = set()
-        sendable = []
+    def _sendable(self, adds: Iterable[Add], fills: Container[ObjectID | None] = ()) -> list[Add]:
+        """Leave out results that wait for their sprint's set, and those of the same test cases that come after them.
+
+        None waits for the sets of the iterations in `fills`.
+        """
+        waiting, sendable = self._waiting, []
         for add in sorted(adds, key=lambda add: add.rank):
-            if add.test_case not in waiting and isinstance(self.composer.home(add), Wait):
-                waiting.add(add.test_case)
+            if add.test_case not in waiting:
+                home = self.composer.home(add)
+                if isinstance(home, Wait) and home.iteration not in fills:
+                    waiting.add(add.test_case)
             if add.test_case not in waiting:
                 sendable.append(add)
         if waiting:
             logger.info("Results wait for their sprint's test set", test_cases=len(waiting))
         return sendable
 
-    def preview(self) -> list[dict[str, Any]]:
-        """List what `run` would create, and what would be attached to it, as `--dry-run --json` prints it."""
-        return [action for adds in self._windows() for add in adds for action in self._actions(add)]
+    def preview(self, fills: Container[ObjectID | None] = ()) -> list[dict[str, Any]]:
+        """List what `run` would create, and what would be attached to it, as `--dry-run --json` prints it.
+
+        `fills`: the iterations whose sets would be there and filled by then.
+        """
+        return [
+            action for adds in self._windows() for add in self._sendable(adds, fills) for action in self._actions(add)
+        ]
 
     def _actions(self, add: Add) -> Iterator[dict[str, Any]]:
         build = self.composer.build(add.key, add.iid)
@@ -203,17 +214,23 @@ class Push:
                 yield attachment_action(build, add.key.formatted_id, file.name, file.size_bytes)
 
     def _windows(self) -> Iterator[list[Add]]:
-        """Plan some pipelines at a time, after asking Rally what it has of their Builds."""
+        """Plan some pipelines at a time, after asking Rally what it has of their Builds; give older results first.
+
+        Pipelines overlap: what is younger than something that may come of those still to be planned is kept back.
+        """
+        due = self.ledger.entries.due()
+        kept: list[Add] = []
         some: list[PipelineId] = []
         tests = 0
-        for pipeline, pending in self.ledger.entries.due():
+        for place, (pipeline, pending) in enumerate(due, 1):
             some.append(pipeline)
             tests += pending
-            if tests >= TESTS_AT_ONCE or len(some) >= PIPELINES_AT_ONCE:
-                yield self._plan(some)
+            if tests >= TESTS_AT_ONCE or len(some) >= PIPELINES_AT_ONCE or place == len(due):
+                planned = kept + self._plan(some)
+                until = self.ledger.entries.first_end(due[place][0]) if place < len(due) else None
+                kept = [add for add in planned if until is not None and add.date >= until]
+                yield [add for add in planned if until is None or add.date < until]
                 some, tests = [], 0
-        if some:
-            yield self._plan(some)
 
     def _plan(self, pipelines: Sequence[PipelineId]) -> list[Add]:
         """Plan; adopt what Rally has of the Builds that something is missing of; plan those again."""
@@ -257,38 +274,39 @@ class Push:
                     f"use one of {', '.join(sorted(allowed))}"
                 )
 
-    def _lost_its_set(self, add: Add) -> bool:
-        """See whether it is the result's test set that is gone; then it goes without."""
-        home = self.composer.home(add)
-        if not isinstance(home, Home):
-            return False
-        try:
-            self.rally.members_of(home.test_set)
-        except NotThere:
-            for iteration in self.ledger.sprints.iterations_of(home.test_set):
-                self.ledger.sprints.lose_set(iteration, self.now())
-            return True
-        return False
+    def _lost(self, test_sets: Iterable[ObjectID | None]) -> set[ObjectID | None]:
+        """See which of these test sets are gone; results go without them."""
+        lost: set[ObjectID | None] = set()
+        for test_set in {one for one in test_sets if one is not None}:
+            try:
+                self.rally.members_of(test_set)
+            except NotThere:
+                lost.add(test_set)
+                for iteration in self.ledger.sprints.iterations_of(test_set):
+                    self.ledger.sprints.lose_set(iteration, self.now())
+        return lost
 
     def _look_into_gone(self) -> None:
         """See whether the test cases that Rally could not read are gone: their tests are then held, not refused."""
         gone = self.desk.gone
         if not gone:
             return
-        wanted = sorted({add.key.formatted_id for _, add, _ in gone})
+        wanted = sorted({letter.item.key.formatted_id for letter, _ in gone})
         there = self.rally.test_cases_by_id(wanted)
         self.ledger.test_cases.update(there.values())
-        for entry_id, add, reason in gone:
-            case = there.get(add.key.formatted_id)
-            if case is not None and case.object_id == add.test_case and not self._lost_its_set(add):
-                self.ledger.entries.refuse([(entry_id, reason)], self.now())
+        same = {case.object_id for case in there.values()}
+        lost = self._lost(letter.payload.result.test_set for letter, _ in gone if letter.item.test_case in same)
+        for letter, reason in gone:
+            if letter.item.test_case in same and letter.payload.result.test_set not in lost:
+                self.ledger.entries.refuse([(letter.row, reason)], self.now())
                 self.sent.refused += 1
-                continue
-            self.ledger.entries.withdraw([entry_id], reason, self.now())
-            if case is None:
-                logger.warning("A test case is gone from Rally", test_case=add.key.formatted_id)
-                self.ledger.test_cases.forget(add.key.formatted_id)
-        pipelines = {add.key.pipeline_id for _, add, _ in gone}
+            else:
+                self.ledger.entries.withdraw([letter.row], reason, self.now())
+        for formatted_id in wanted:
+            if formatted_id not in there:
+                logger.warning("A test case is gone from Rally", test_case=formatted_id)
+                self.ledger.test_cases.forget(formatted_id)
+        pipelines = {letter.item.key.pipeline_id for letter, _ in gone}
         self.ledger.subjects.classify()
         gone.clear()
         for pipeline in pipelines:

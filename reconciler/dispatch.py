@@ -33,6 +33,8 @@ TURNED_AWAY = 6
 """How many requests in a row may be turned away at the door before the pass stops sending."""
 PATIENCE_S = 60.0
 """How long all pauses before a request that was turned away may be together."""
+CONFLICT = "Concurrency conflict"
+"""Why something is withdrawn that another writer was in the way of (Rally's words, too)."""
 GONE = "Could not read referenced object"
 """Rally's words for a reference to something that was deleted or cannot be seen (facts: CA-KB57630)."""
 
@@ -117,6 +119,8 @@ class Dispatcher(Generic[Item, Payload]):
         self._paused_s = 0.0
         self._not_before = 0.0
         self.sent = sent
+        self.most_conflicts = CONFLICTS
+        """How often one thing may be in a conflict before its lane is left alone."""
 
     def send(self, items: Iterable[Item], *, busy: Iterable[int], now: Callable[[], datetime]) -> None:
         """Create these, or find out for each why not.
@@ -266,9 +270,9 @@ class Dispatcher(Generic[Item, Payload]):
         """Send again what another writer was in the way of: later, and fewer at once."""
         if not letters:
             return
-        self._desk.withdraw(letters, "Concurrency conflict", now)
+        self._desk.withdraw(letters, CONFLICT, now)
         self._conflicts.update(letter.item.title for letter in letters)
-        stuck = {letter.item.lane for letter in letters if self._conflicts[letter.item.title] >= CONFLICTS}
+        stuck = {letter.item.lane for letter in letters if self._conflicts[letter.item.title] >= self.most_conflicts}
         self._stuck |= stuck
         waiting.give_back(letter.item for letter in letters if letter.item.lane not in stuck)
         self._concurrency = max(1, self._concurrency // 2)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reconciler.config import Settings
     from reconciler.ledger.ledger import Ledger
     from reconciler.ledger.proof import Claim
+    from reconciler.model import ObjectID
     from reconciler.ports import GitLab, Rally
 
 FULL_REFRESH = timedelta(days=1)
@@ -129,6 +130,8 @@ class Done:
     collected: Collected
     sent: Sent
     actions: list[dict[str, Any]]
+    fills: set[ObjectID] = field(default_factory=set)
+    """With `--dry-run`: the iterations whose sets the next pass makes or fills."""
 
 
 def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
@@ -149,7 +152,7 @@ def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Don
         push.desk.fresh, push.attached, done.collected,
     )  # fmt: skip
     if order.dry_run:
-        done.actions += [*push.preview(), *attach.preview()]
+        done.actions += [*push.preview(done.fills), *attach.preview()]
         return
     if order.guard is not None:
         order.guard(ledger.entries.count_due())
@@ -170,6 +173,7 @@ def _look_after_sprints(world: World, order: Order, done: Done) -> None:
     try:
         if order.dry_run:
             done.actions += run.preview()
+            done.fills |= run.fills
             return
         run.run()
         observations.set_cursor(_SPRINTS, now)

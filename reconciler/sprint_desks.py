@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from reconciler.dispatch import CONFLICT
 from reconciler.model import Move, NewTestFolder, NewTestSet, ObjectID, Rejected
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class MemberDesk:
     sent: Sent
     doubtful: list[tuple[MemberItem, str]] = field(default_factory=list)
     """What Rally refused as a whole, with its reason: who of these is in the set, nobody knows."""
+    conflicts: int = 0
+    """How many requests another writer was in the way of; they are not sent again before a look into the set."""
     what: str = "members"
 
     def compose(self, item: MemberItem) -> MemberItem:
@@ -164,10 +167,13 @@ class MemberDesk:
 
     def refuse(self, refused: Sequence[tuple[Letter[MemberItem, MemberItem], str]], now: datetime) -> None:  # noqa: ARG002 - a desk's signature
         """Leave it to be looked into: one that is wrong spoils the others of a request."""
+        for letter, _ in refused:
+            self.ledger.withdraw_members(letter.item.iteration, letter.item.cases)
         self.doubtful += [(letter.item, reason) for letter, reason in refused]
 
     def withdraw(self, letters: Sequence[Letter[MemberItem, MemberItem]], why: str, now: datetime) -> None:  # noqa: ARG002 - a desk's signature
         """Note what was not done."""
+        self.conflicts += why == CONFLICT
         for letter in letters:
             self.ledger.withdraw_members(letter.item.iteration, letter.item.cases)
 

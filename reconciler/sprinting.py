@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from reconciler import sprints
-from reconciler.dispatch import Desk, Dispatcher, Payload
+from reconciler.dispatch import CONFLICTS, Desk, Dispatcher, Payload
 from reconciler.errors import NotThere
 from reconciler.sprint_desks import (
     FolderDesk,
@@ -42,6 +42,7 @@ MEMBERS_AT_ONCE = 100
 BELIEVED_AFTER = timedelta(days=1)
 """For so long an empty answer is not believed where there was something."""
 _HALVINGS = 12
+_LONGEST_PAUSE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -57,6 +58,8 @@ class SprintRun:
     _current: list[Iteration] = field(default_factory=list)
     _fresh: set[ObjectID] = field(default_factory=set)
     """Iterations whose set was created in this run: nobody is in it yet."""
+    fills: set[ObjectID] = field(default_factory=set)
+    """After `preview`: the iterations whose sets `run` would make or fill."""
 
     def run(self) -> None:
         """Create what is missing.
@@ -84,6 +87,7 @@ class SprintRun:
         for iteration, test_set in room.open_sets():
             if any(self._chunks(iteration, test_set)) and (known := room.known_set(iteration, now)):
                 names[iteration] = known.name
+        self.fills.update(names)
         return [_set_action(item) for item in missing] + [
             {"kind": "member", "test_set": name, "test_case": case}
             for iteration, name in names.items()
@@ -185,7 +189,16 @@ class SprintRun:
         self._fresh.update(item.iteration.object_id for item in desk.made)
 
     def _fill_sets(self) -> None:
-        """Put missing members into sets; what Rally refuses as a whole is looked at and tried in halves."""
+        """Put missing members into sets; where another writer was in the way, look again a moment later."""
+        for conflicts in range(CONFLICTS):
+            if not self._fill() or self.sent.halted:
+                return
+            self._fresh.clear()
+            self.stop.wait(min(0.2 * 2**conflicts, _LONGEST_PAUSE_S))
+
+    def _fill(self) -> bool:
+        """Try once; what Rally refuses as a whole is looked at and tried in halves. Whether there was a conflict."""
+        conflicts = 0
         items = [
             item
             for iteration, test_set in self.ledger.sprints.open_sets()
@@ -193,10 +206,14 @@ class SprintRun:
         ]
         for _ in range(_HALVINGS):
             desk = MemberDesk(self.rally, self.ledger.sprints, self.sent)
-            self._dispatch(desk, items)
+            dispatcher = self._dispatcher(desk)
+            dispatcher.most_conflicts = 1
+            dispatcher.send(items, busy=(), now=self.now)
+            conflicts += desk.conflicts
             if not desk.doubtful or self.sent.halted:
                 break
             items = [half for item, reason in desk.doubtful for half in self._after_a_no(item, reason)]
+        return conflicts > 0
 
     def _chunks(self, iteration: ObjectID, test_set: ObjectID) -> Iterator[MemberItem]:
         """Settle the members in doubt; group those that are still wanted."""
@@ -225,21 +242,21 @@ class SprintRun:
         return True
 
     def _after_a_no(self, item: MemberItem, reason: str) -> list[MemberItem]:
-        """See who of a refused request is in the set all the same; halve the rest, or refuse the one that is left."""
+        """See who of a refused request is in the set all the same; halve the rest, or refuse one that was alone."""
         room = self.ledger.sprints
-        room.withdraw_members(item.iteration, item.cases)
         if not self._look_at_members(item.iteration, item.test_set):
             return []
         open_ones = {case for case, _ in room.open_members(item.iteration)}
         left = [case for case in item.cases if case in open_ones]
+        if len(left) < len(item.cases):
+            return [replace(item, cases=tuple(left))] if left else []
         if len(left) == 1:
             logger.warning(
                 "Rally refuses a member of a test set", test_set=item.test_set, test_case=left[0], reason=reason
             )
             room.refuse_members(item.iteration, left, reason)
             return []
-        halves = sprints.in_halves(left) if left else []
-        return [replace(item, cases=tuple(half)) for half in halves]
+        return [replace(item, cases=tuple(half)) for half in sprints.in_halves(left)]
 
     # --- folders ---
 
@@ -265,8 +282,12 @@ class SprintRun:
         unknown = [place for place in wanted if room.folder(*place) is None]
         if unknown:
             self._find_folders({place: wanted[place] for place in unknown})
-        items = [FolderItem(*place, *wanted[place], self.now()) for place in unknown if room.folder(*place) is None]
+        missing = [place for place in unknown if room.folder(*place) is None]
+        first = {(place[0], wanted[place]): place for place in reversed(missing)}
+        items = [FolderItem(*place, *wanted[place], self.now()) for place in first.values()]
         self._dispatch(FolderDesk(self.rally, room), items)
+        if len(first) < len(missing):  # sprints of one number have one folder
+            self._find_folders({place: wanted[place] for place in missing if room.folder(*place) is None})
         found = {place: room.folder(*place) for place in wanted}
         return {place: known[1] for place, known in found.items() if known and known[1] is not None}
 
@@ -287,16 +308,23 @@ class SprintRun:
                 room.withdraw_folder(project, iteration, "Rally does not have it", now)
 
     def _moves(self, folders: dict[Place, ObjectID]) -> list[MoveItem]:
-        return [
-            MoveItem(one.object_id, case, folder, self.now())
-            for one in self._current
-            if (folder := folders.get((one.project_id, one.object_id))) is not None
-            for case in self.ledger.sprints.to_move(one.object_id)
-        ]
+        """List what is to be filed; a test case of sprints that overlap goes to the one that began last."""
+        moves: dict[ObjectID, MoveItem] = {}
+        for one in sorted(self._current, key=lambda one: (one.starts_at, one.object_id), reverse=True):
+            if (folder := folders.get((one.project_id, one.object_id))) is None:
+                continue
+            for case in self.ledger.sprints.to_move(one.object_id):
+                if case in moves:
+                    self.ledger.sprints.move(one.object_id, [case], "refused", "it is filed with a later sprint")
+                else:
+                    moves[case] = MoveItem(one.object_id, case, folder, self.now())
+        return list(moves.values())
 
     def _dispatch(self, desk: Desk[Item, Payload], items: Sequence[Item], *, at_once: int = 1) -> None:
-        limits = replace(self.settings.rally, batch_size=at_once)
-        Dispatcher(desk, limits, self.stop, self.sent).send(items, busy=(), now=self.now)
+        self._dispatcher(desk, at_once).send(items, busy=(), now=self.now)
+
+    def _dispatcher(self, desk: Desk[Item, Payload], at_once: int = 1) -> Dispatcher[Item, Payload]:
+        return Dispatcher(desk, replace(self.settings.rally, batch_size=at_once), self.stop, self.sent)
 
 
 def _set_action(item: SetItem) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -226,6 +226,9 @@ class Home:
 class Wait:
     """The result belongs in a set that is not confirmed yet, and nothing is edited later: it waits."""
 
+    iteration: ObjectID | None = field(default=None, compare=False)
+    """Whose set that is."""
+
 
 def home_of(date: datetime, memberships: Iterable[Membership]) -> Home | Wait | None:
     """Choose the set of a result of this date: of sprints that overlap, the one that began last."""
@@ -234,7 +237,7 @@ def home_of(date: datetime, memberships: Iterable[Membership]) -> Home | Wait | 
     if not there:
         return None
     best = max(there, key=lambda one: (one.starts_at, one.iteration))
-    return Home(best.test_set) if best.is_sure and best.test_set is not None else Wait()
+    return Home(best.test_set) if best.is_sure and best.test_set is not None else Wait(best.iteration)
 
 
 def coverage(members: int, run: int) -> float:

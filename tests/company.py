@@ -183,34 +183,29 @@ class Company:
 
     def run(self, *words: str, **environment: str) -> Ran:
         """Run the command line to its end; whatever it did, every test is accounted for and no secret was shown."""
+        return self._ended(self.command(*words), environment)
+
+    def measured(self, *words: str, **environment: str) -> tuple[Ran, int]:
+        """Run the command line as `run` does; what it came to, and the most memory that the process had, in KiB."""
+        peak = self.folder / "peak"
+        ran = self._ended([sys.executable, "-c", _MEASURED, *self.command(*words)[3:], str(peak)], environment)
+        return ran, int(peak.read_text())
+
+    def peak_kib(self, *words: str, **environment: str) -> int:
+        """Run the command line to a good end; the most memory that the process had."""
+        ran, peak = self.measured(*words, **environment)
+        assert ran.status == 0, (ran.status, ran.err)
+        return peak
+
+    def _ended(self, command: list[str], environment: Mapping[str, str]) -> Ran:
         done = subprocess.run(
-            self.command(*words),
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-            env=self.environment(**environment),
+            command, capture_output=True, text=True, timeout=100, check=False, env=self.environment(**environment)
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert TOKEN not in done.stdout + done.stderr
         assert KEY not in done.stdout + done.stderr
         assert self.unaccounted() == 0
         return Ran(done.returncode, done.stdout, done.stderr)
-
-    def peak_kib(self, *words: str, **environment: str) -> int:
-        """Run the command line to a good end; the most memory that the process had."""
-        peak = self.folder / "peak"
-        words = (*self.command(*words)[3:], str(peak))
-        done = subprocess.run(
-            [sys.executable, "-c", _MEASURED, *words],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-            env=self.environment(**environment),
-        )
-        assert done.returncode == 0, (done.returncode, done.stderr)
-        return int(peak.read_text())
 
     def environment(self, **more: str) -> dict[str, str]:
         """Give the process's environment: the two secrets and nothing of ours."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reconciler.ledger.attachments import want
-from reconciler.ledger.standing import STANDING
+from reconciler.ledger.standing import STANDING, restand_entry
 from reconciler.ledger.store import moment, stamp
 from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
 from reconciler.plan import Element, Entry, Group
@@ -84,13 +84,17 @@ class Entries:
     # --- what is due ---
 
     def due(self) -> list[tuple[PipelineId, int]]:
-        """List the pipelines that are ready, wholly read and have pending tests, oldest first, with their number."""
+        """List the pipelines that are ready, wholly read and have pending tests, with their number, by `first_end`."""
         rows = self._store.rows(
             "SELECT t.pipeline_id, COUNT(*) FROM tests t JOIN pipelines p USING (pipeline_id)"
             f" WHERE t.state = 'pending' AND p.status IN ({_READY}) AND p.read_update = p.updated_at"
-            " GROUP BY t.pipeline_id ORDER BY t.pipeline_id"
+            f" GROUP BY t.pipeline_id ORDER BY ({_FIRST_END} t.pipeline_id), t.pipeline_id"
         )
         return [(PipelineId(pipeline), number) for pipeline, number in rows]
+
+    def first_end(self, pipeline: PipelineId) -> datetime:
+        """Tell when the first of a pipeline's jobs finished: no result of it has an older date."""
+        return moment(self._store.value(f"{_FIRST_END} ?", [pipeline]))
 
     def count_due(self) -> int:
         """Count the results that pending tests may make: one for each pipeline and test case."""
@@ -198,9 +202,13 @@ class Entries:
                 self._store.run("DELETE FROM attachments WHERE entry_id = ?", [entry_id])
 
     def withdraw(self, entry_ids: Iterable[int], why: str, now: datetime) -> None:
-        """Take back intents that certainly were not carried out; their tests are pending again."""
+        """Take back intents that certainly were not carried out; their tests are pending again.
+
+        One that was to make a result again is what it was before: done, gone, and still to be made again.
+        """
         with self._store.transaction():
             for entry_id in entry_ids:
+                self._put_back(entry_id, why, now)
                 rows = self._store.rows(
                     "DELETE FROM entries WHERE entry_id = ? AND state = 'intended'"
                     " RETURNING pipeline_id, formatted_id, revision",
@@ -209,13 +217,25 @@ class Entries:
                 for pipeline, formatted_id, revision in rows:
                     self._note(now, "withdrawn", f"{pipeline}/{formatted_id}/{revision}", why)
 
+    def _put_back(self, entry_id: int, why: str, now: datetime) -> None:
+        rows = self._store.rows(
+            "UPDATE entries AS e SET state = 'done', object_id = r.object_id, settled_at = ? FROM remakes r"
+            " WHERE r.entry_id = e.entry_id AND e.entry_id = ? AND e.state = 'intended'"
+            " RETURNING e.pipeline_id, e.formatted_id, e.revision",
+            [stamp(now), entry_id],
+        )
+        for pipeline, formatted_id, revision in rows:
+            self._store.run("DELETE FROM attachments WHERE entry_id = ?", [entry_id])
+            restand_entry(self._store, entry_id)
+            self._note(now, "withdrawn", f"{pipeline}/{formatted_id}/{revision}", why)
+
     def absorb(self, absorbed: Sequence[tuple[Absorb, Sequence[Wanted]]], now: datetime) -> None:
         """Count tests to results that are there already, and write down which files those are to have by them."""
         with self._store.transaction():
             for action, wanted in absorbed:
                 _contribute(self._store, action.entry_id, action.tests, decides=action.decides)
                 want(self._store, action.entry_id, wanted, now)
-                self._restand_entry(action.entry_id)
+                restand_entry(self._store, action.entry_id)
 
     def adopt(self, found: Sequence[FoundResult], pipelines: Mapping[PipelineId, ProjectId], now: datetime) -> int:
         """Take over what Rally already has of these pipelines under keys of ours; how many were new to the ledger."""
@@ -279,14 +299,8 @@ class Entries:
         )
         if touched != 1:
             raise AssertionError(f"entry {entry_id} is not intended: it cannot take the step {step}")
-        self._restand_entry(entry_id)
-
-    def _restand_entry(self, entry_id: int) -> None:
-        self._store.run(
-            f"UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded'"
-            " AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id = ?)",
-            [entry_id],
-        )
+        self._store.run("DELETE FROM remakes WHERE entry_id = ?", [entry_id])
+        restand_entry(self._store, entry_id)
 
     def _note(self, now: datetime, what: str, key: str, detail: str) -> None:
         self._store.run("INSERT INTO audit VALUES (?, ?, ?, ?)", [stamp(now), what, key, detail])
@@ -328,6 +342,8 @@ def _element(row: Sequence[object]) -> Element:
         was=str(was),
     )
 
+
+_FIRST_END = "SELECT MIN(finished_at) FROM jobs j WHERE j.pipeline_id ="
 
 # CROSS JOIN is SQLite's way to fix the order of a join: without it a query on one pipeline walks through all history.
 _ELEMENTS = """

@@ -443,3 +443,18 @@ def _third(db: Database) -> None:
 def _fourth(db: Database) -> None:
     """Let `verify` find the results of a Build without walking through all."""
     db.execute("CREATE INDEX entries_by_build ON entries (build)")
+
+
+_REMAKES = """
+-- results that are gone from Rally and that a person ordered to be made again; a row goes when that is done or refused
+CREATE TABLE remakes (
+    entry_id  INTEGER PRIMARY KEY REFERENCES entries ON DELETE CASCADE,
+    object_id INTEGER NOT NULL      -- the one that is gone
+) STRICT;
+"""
+
+
+@migrations(name="0005_remakes")
+def _fifth(db: Database) -> None:
+    """Create the table of results to be made again."""
+    db.executescript(_REMAKES)

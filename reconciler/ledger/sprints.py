@@ -33,8 +33,14 @@ class Sprints:
     # --- what Rally schedules ---
 
     def store_iterations(self, iterations: Iterable[Iteration], now: datetime) -> None:
-        """Note iterations as Rally lists them; name, dates and project may change at any time."""
+        """Note iterations as Rally lists them; name, dates and project may change at any time.
+
+        What an iteration had in another project stays there, and is no longer its own: it gets a set in the new one.
+        """
+        iterations = list(iterations)
         with self._store.transaction():
+            for one in iterations:
+                self._leave_project(one, now)
             self._store.run_many(
                 "INSERT INTO iterations (iteration_id, project_id, project_name, name, starts_at, ends_at, seen_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (iteration_id) DO UPDATE SET"
@@ -46,6 +52,18 @@ class Sprints:
                     for one in iterations
                 ),
             )  # fmt: skip
+
+    def _leave_project(self, iteration: Iteration, now: datetime) -> None:
+        number = iteration.object_id
+        left = self._store.run(
+            "DELETE FROM test_sets WHERE state <> 'intended' AND iteration_id IN"
+            " (SELECT iteration_id FROM iterations WHERE iteration_id = ? AND project_id <> ?)",
+            [number, iteration.project_id],
+        )
+        if left:
+            for table in ("doubles", "members", "moves"):
+                self._store.run(f"DELETE FROM {table} WHERE iteration_id = ?", [number])
+            self._note(now, "left", f"test set of iteration {number}", f"it is of project {iteration.project_id} now")
 
     def unlist(self, listed: Iterable[ObjectID], since: datetime, until: datetime) -> None:
         """Note which iterations are no longer where they were, given all that Rally lists between these instants.

@@ -9,6 +9,11 @@ pending, for one further result.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.ledger.store import Store
+
 _COUNTS = """
 FROM contributions c CROSS JOIN entries e USING (entry_id) WHERE c.test_id = t.test_id
 AND NOT EXISTS (SELECT 1 FROM contributions c2 CROSS JOIN entries e2 USING (entry_id) WHERE c2.test_id = t.test_id
@@ -35,3 +40,12 @@ WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'refused') THEN 'refused'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done' AND c.decided) THEN 'sent'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done') THEN 'merged'
 ELSE t.state END"""
+
+
+def restand_entry(store: Store, entry_id: int) -> None:
+    """Bring the tests of an entry in line with it, inside a transaction."""
+    store.run(
+        f"UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded'"
+        " AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id = ?)",
+        [entry_id],
+    )

@@ -15,7 +15,7 @@ from reconciler.config import load
 from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
 from reconciler.ledger.sprints import ASKED_AGAIN
-from reconciler.rally import wsapi
+from reconciler.rally import sprint_calls, wsapi
 from reconciler.show import SPRINTS_SHOWN
 from reconciler.sprints import Adopt, Create, Forget, Known, Withdraw
 from tests.sprint_steps import SECOND, SPRINT, a_set, bring_set
@@ -107,7 +107,7 @@ def test_the_folder_of_all_sprints_has_the_name_that_the_page_gives_it() -> None
     "told",
     [
         f"put in {sprinting.MEMBERS_AT_ONCE} at a time",
-        f"to {sprints.LONGEST_NAME} characters",
+        f"to {sprint_calls._USUAL_NAME_LIMIT} characters",
         f"first {sprints.LONGEST_LOOKED_AT:,}\ncharacters",
         f"within {sprinting.BELIEVED_AFTER.total_seconds() / 3600:.0f} hours",
         f"Up to {wsapi.MOST_TERMS} iterations",

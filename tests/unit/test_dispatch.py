@@ -163,10 +163,10 @@ def test_a_test_case_that_rally_cannot_read_is_told_and_stays_intended(office: O
     office.fill(cases=2, pipelines=1)
     office.rally.delete_case("TC2")
     office.send()
-    ((entry_id, add, reason),) = office.desk.gone
-    assert (add.key.formatted_id, GONE in reason) == ("TC2", True)
+    ((letter, reason),) = office.desk.gone
+    assert (letter.item.key.formatted_id, GONE in reason) == ("TC2", True)
     assert office.entries() == {"TC1@100": "done", "TC2@100": "intended"}
-    assert [intent.entry_id for intent in office.ledger.entries.open_intents()] == [entry_id]
+    assert [intent.entry_id for intent in office.ledger.entries.open_intents()] == [letter.row]
 
 
 # --- silence ---------------------------------------------------------------------------------------------------------

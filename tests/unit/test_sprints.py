@@ -119,7 +119,7 @@ def test_a_folder_is_named_by_the_number_or_by_the_whole_name(name: str, pattern
     ],
 )
 def test_names_are_cut_to_rallys_limit_and_end_with_no_blank(name: str, limit: int, expected: str) -> None:
-    """In UTF-16 units, none of which is half a character; Rally would strip a blank, and then know it by another name."""
+    """In UTF-16 units, and never in half a character; Rally would strip a blank, and know it by another name."""
     iteration = replace(SPRINT, name=name)
     assert sprints.set_name("{iteration}", "", iteration, limit) == expected
     assert sprints.folder_name("", iteration, limit) == expected

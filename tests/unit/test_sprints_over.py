@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from reconciler.model import Iteration, TestCase
-    from tests.fakes import Answers
+    from tests.fakes import Answers, Step
 
 HOUR_S = 3_600
 DAY_S = 24 * HOUR_S
@@ -103,7 +103,7 @@ def test_a_set_that_was_made_in_silence_is_adopted_and_filled(world: World) -> N
 
 
 @pytest.mark.parametrize("step", [_silent, _silent_but_done])
-def test_an_iteration_that_was_deleted_leaves_no_doubt_behind(world: World, step: Any) -> None:  # noqa: ANN401 - a step
+def test_an_iteration_that_was_deleted_leaves_no_doubt_behind(world: World, step: Step) -> None:
     """Its set is asked for by what the ledger knows of it."""
     world.rally.sprint_steps.append(step)
     world.run()
@@ -145,7 +145,7 @@ def test_a_set_made_in_silence_is_found_though_the_sprint_was_renamed_since(worl
 @pytest.mark.parametrize("answered", [2, 3])
 def test_a_folder_that_was_begun_is_looked_up_when_its_sprint_is_over(
     world: World,
-    step: Any,
+    step: Step,
     made: int,
     answered: int,
 ) -> None:
