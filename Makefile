@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
+STORIES ?= 2000
+MACHINES := $(wildcard tests/property/test_*_machine.py)
+REPAIR := tests/e2e/test_verify.py::test_a_kill_at_any_write_of_a_repair_doubles_nothing
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash format requirements clean
+.PHONY: help demo test lint crash soak format requirements clean
 
 help:
 	@echo "make demo          run the main job against stand-ins for GitLab and Rally on this machine"
@@ -15,7 +18,8 @@ help:
 	@echo "make lint          ruff, mypy and the import contract"
 	@echo "make format        let ruff rewrite what it can"
 	@echo "make requirements  pin the dependencies again (needs uv)"
-	@echo "make crash         kill the program before and after every write"
+	@echo "make crash         kill the program before and after every write and commit, and tell how many those were"
+	@echo "make soak          random stories (STORIES=2000 of each machine) and outages of days, minute by minute; takes hours"
 	@echo "make clean         remove what the targets above made"
 
 demo: $(STAMP)
@@ -25,7 +29,13 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 crash: $(STAMP)
-	KILL_AT_EVERY_WRITE=1 $(BIN)/python -m pytest -n $(WORKERS) tests/crash
+	KILL_AT_EVERY_WRITE=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout 7200 tests/crash $(REPAIR) $(MACHINES)
+
+# The long forms: MACHINE_EXAMPLES is how many stories each machine is told, new ones each time; LONG_OUTAGE stands for
+# passes of every minute of three days, and for many more copies of a ledger in use.
+soak: $(STAMP)
+	MACHINE_EXAMPLES=$(STORIES) LONG_OUTAGE=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout 86400 \
+		$(MACHINES) tests/e2e/test_outage.py tests/e2e/test_ledger_lost.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

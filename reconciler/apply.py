@@ -125,8 +125,9 @@ class ResultDesk:
         """Note what was not done."""
         self.ledger.entries.withdraw([letter.row for letter in letters], why, now)
 
-    def unheard(self, letters: Sequence[ResultLetter], why: str, now: datetime) -> None:
-        """Do nothing: the open intents say it."""
+    def unheard(self, letters: Sequence[ResultLetter], why: str, now: datetime) -> None:  # noqa: ARG002 - a desk's signature
+        """Leave the intents open; their requests may be alive from now on."""
+        self.ledger.entries.unheard([letter.row for letter in letters], now)
 
 
 @dataclass(slots=True)
@@ -201,14 +202,7 @@ class Push:
 
     def _actions(self, add: Add) -> Iterator[dict[str, Any]]:
         build = self.composer.build(add.key, add.iid)
-        yield {
-            "kind": "result",
-            "build": build,
-            "test_case": add.key.formatted_id,
-            "verdict": add.verdict,
-            "date": _iso(add.date),
-            "key": str(add.key),
-        }
+        yield result_action(build, add)
         for file in self.composer.wanted(add.tests):
             if file.fate == "upload":
                 yield attachment_action(build, add.key.formatted_id, file.name, file.size_bytes)
@@ -315,6 +309,18 @@ class Push:
 
 def _is_of_set(letter: ResultLetter, reason: str) -> bool:
     return letter.payload.result.test_set is not None and any(words in reason for words in NOT_IN_SET)
+
+
+def result_action(build: Build, add: Add) -> dict[str, Any]:
+    """Tell of one result to come, as `--dry-run --json` prints it."""
+    return {
+        "kind": "result",
+        "build": build,
+        "test_case": add.key.formatted_id,
+        "verdict": add.verdict,
+        "date": _iso(add.date),
+        "key": str(add.key),
+    }
 
 
 def attachment_action(build: Build, test_case: FormattedID, name: str, size_bytes: int | None) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
+import struct
 import threading
 import zipfile
 import zlib
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from contextlib import contextmanager
@@ -14,13 +16,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
+from reconciler import zip_directory
 from reconciler.errors import ReconcilerError
-from reconciler.zip_directory import ENTRY, mended
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from _typeshed import WriteableBuffer
+
+    from reconciler.zip_directory import Entry
 
 TAIL_BYTES = 256 * 1024
 """What is read first, from the end: the end record with its longest comment, and a directory of some 1,500 members."""
@@ -29,10 +33,12 @@ GAP_BYTES = 32 * 1024
 PIECE_BYTES = 8 * 1024 * 1024
 """The most that is asked for, and held in memory, at once."""
 _BLOCK = 64 * 1024
-_HEADER_BYTES = 30
+_HEADER_BEGINS, _HEADER = b"PK\x03\x04", struct.Struct("<26xHH")
+"""Of a member itself: how long its name is, and its extra field (PKWARE's APPNOTE 4.3.7)."""
 _LONGER_EXTRA_BYTES = 512
 """How much more a member's own header may hold than the directory says of it (times and owners, by Info-ZIP)."""
-_DIRECTORY_BYTES = 32 * 1024 * 1024
+_DIRECTORY_BYTES = 16 * 1024 * 1024
+"""100,000 members with names of 120 characters; it is held in memory, and every name a second time."""
 _WASTE = 200
 """Up to one in so many of the archive's bytes may be fetched for nothing, to save requests."""
 
@@ -150,18 +156,24 @@ class RemoteArchive:
         """
         self._caps = caps
         self._left = caps.total_bytes
-        self._file = _Sparse(source, caps.members)
+        self._file = _Sparse(source)
         try:
-            self._zip = zipfile.ZipFile(cast("BinaryIO", self._file))
-        except ReconcilerError:
-            raise
-        except Exception as error:  # what zipfile raises over a hostile directory is of no fixed kind
-            raise BadArchive("corrupt", f"its directory cannot be read: {_said(error)}") from error
-        self._file.is_opening = False
-        infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        copies = Counter(info.filename for info in infos)
-        self._infos = {info.filename: info for info in infos}
-        self._members = {path: self._member(info, copies[path]) for path, info in self._infos.items()}
+            self._directory, self._moved_bytes = self._file.directory()
+            places = zip_directory.places(self._directory, caps.members)
+        except zipfile.BadZipFile as error:
+            raise BadArchive("corrupt", f"its directory cannot be read: {error}") from error
+        if len(places) > caps.members:
+            raise BadArchive("too-large", f"it has more than {caps.members:,} members")
+        self._places: dict[str, int] = {}
+        self._starts = array("q", [self._file.size])
+        copies: Counter[str] = Counter()
+        for place in places:
+            entry = zip_directory.entry(self._directory, place)
+            self._starts.append(min(self._start(entry), self._file.size))
+            if not entry.path.endswith("/"):
+                self._places[entry.path] = place
+                copies[entry.path] += 1
+        self._members = {path: self._member(path, copies.pop(path)) for path in self._places}
         self.members = tuple(self._members.values())
         """The files in it, without folders; of several with one path the last, as every unzip leaves it."""
 
@@ -175,37 +187,58 @@ class RemoteArchive:
         A member that is known to be bad is given as what is wrong with it; reading one may raise `BadMember` too. Its
         size is held against the caps before a byte of it is fetched; its checksum and size are compared at its end.
         """
-        infos = sorted((self._infos[path] for path in set(paths) & self._infos.keys()), key=_offset)
-        self._file.plan(self._runs(info for info in infos if self._members[info.filename].objection is None))
-        for info in infos:
-            member = self._members[info.filename]
+        found = [self._entry(path) for path in set(paths) & self._places.keys()]
+        entries = sorted(found, key=self._start)
+        self._file.plan(self._runs(entry for entry in entries if self._members[entry.path].objection is None))
+        for entry in entries:
+            member = self._members[entry.path]
             objection = member.objection or (self._spent_all() if self._left <= 0 else None)
             if objection is not None:
                 yield member, objection
                 continue
             try:
-                with _judging():
-                    opened = cast("zipfile.ZipExtFile", self._zip.open(info))
+                content = self._content(entry)
             except BadMember as error:
                 yield member, error
                 continue
-            with opened:
-                yield member, io.BufferedReader(_Content(opened, info, self._spend), _BLOCK)
+            with content:
+                yield member, io.BufferedReader(content, _BLOCK)
 
-    def _member(self, info: zipfile.ZipInfo, copies: int) -> Member:
-        return Member(info.filename, info.file_size, info.CRC, copies, self._objection(info))
+    def _entry(self, path: str) -> Entry:
+        return zip_directory.entry(self._directory, self._places[path])
 
-    def _objection(self, info: zipfile.ZipInfo) -> BadMember | None:
+    def _start(self, entry: Entry) -> int:
+        return entry.offset + self._moved_bytes
+
+    def _member(self, path: str, copies: int) -> Member:
+        entry = self._entry(path)
+        return Member(path, entry.size_bytes, entry.crc, copies, self._objection(entry))
+
+    def _objection(self, entry: Entry) -> BadMember | None:
         caps = self._caps
-        if info.flag_bits & _ENCRYPTED:
+        if entry.flags & _ENCRYPTED:
             return BadMember("encrypted", "it is encrypted")
-        if info.compress_type not in _METHODS:
-            return BadMember("unsupported", f"it is compressed by method {info.compress_type}")
-        if info.file_size > caps.member_bytes:
-            return BadMember("too-large", f"it has {info.file_size:,} bytes, more than {caps.member_bytes:,}")
-        if info.file_size > max(caps.ratio_free_bytes, caps.ratio * info.compress_size):
-            return BadMember("too-large", f"{info.compress_size:,} bytes that unpack to {info.file_size:,}: a zip bomb")
+        if entry.method not in _METHODS:
+            return BadMember("unsupported", f"it is compressed by method {entry.method}")
+        if entry.size_bytes > caps.member_bytes:
+            return BadMember("too-large", f"it has {entry.size_bytes:,} bytes, more than {caps.member_bytes:,}")
+        if entry.size_bytes > max(caps.ratio_free_bytes, caps.ratio * entry.packed_bytes):
+            told = f"{entry.packed_bytes:,} bytes that unpack to {entry.size_bytes:,}: a zip bomb"
+            return BadMember("too-large", told)
         return None
+
+    def _content(self, entry: Entry) -> _Content:
+        """Find where the member's bytes begin, behind a header of its own that must be of the same name."""
+        start = self._start(entry)
+        with _judging():
+            head = self._file.read_at(start, _HEADER.size)
+            if len(head) < _HEADER.size or not head.startswith(_HEADER_BEGINS):
+                raise BadMember("corrupt", "it does not begin where the directory says")
+            name_bytes, extra_bytes = _HEADER.unpack(head)
+            if self._file.read_at(start + _HEADER.size, name_bytes) != entry.raw_name:
+                raise BadMember("corrupt", "its own header and the directory name different files")
+            self._file.seek(start + _HEADER.size + name_bytes + extra_bytes)
+            return _Content(_opened(self._file, entry), entry.size_bytes, self._spend)
 
     def _spend(self, size: int) -> None:
         self._left -= size
@@ -215,16 +248,17 @@ class RemoteArchive:
     def _spent_all(self) -> BadMember:
         return BadMember("too-large", f"more than {self._caps.total_bytes:,} bytes were unpacked of this archive")
 
-    def _runs(self, infos: Iterable[zipfile.ZipInfo]) -> list[tuple[int, int]]:
+    def _runs(self, entries: Iterable[Entry]) -> list[tuple[int, int]]:
         """Tell what is to be fetched in one go: where members lie, small gaps between them included."""
-        starts = sorted({info.header_offset for info in self._zip.infolist()} | {self._zip.start_dir})
+        starts = sorted({*self._starts, self._file.directory_start})
         spans: list[tuple[int, int]] = []
-        for info in infos:
-            names = len(info.orig_filename.encode()) + len(info.extra)
-            guess = info.header_offset + _HEADER_BYTES + names + _LONGER_EXTRA_BYTES + info.compress_size
-            following = bisect_right(starts, info.header_offset)
-            stop = min(guess, starts[following]) if following < len(starts) else guess
-            spans.append((info.header_offset, min(stop, self._file.size)))
+        for entry in entries:
+            start = self._start(entry)
+            if not 0 <= start < self._file.size:
+                continue
+            names = len(entry.raw_name) + entry.extra_bytes
+            guess = start + _HEADER.size + names + _LONGER_EXTRA_BYTES + entry.packed_bytes
+            spans.append((start, min(guess, starts[bisect_right(starts, start)])))
         return _joined(spans, spare=self._file.size // _WASTE)
 
 
@@ -246,29 +280,48 @@ def _joined(spans: list[tuple[int, int]], *, spare: int) -> list[tuple[int, int]
     return runs
 
 
-def _offset(info: zipfile.ZipInfo) -> int:
-    return info.header_offset
+def _opened(file: _Sparse, entry: Entry) -> zipfile.ZipExtFile:
+    """Let zipfile unpack what follows in the file."""
+    info = zipfile.ZipInfo(entry.path or "-")
+    info.flag_bits, info.compress_type, info.CRC = entry.flags, entry.method, entry.crc
+    info.compress_size, info.file_size = entry.packed_bytes, entry.size_bytes
+    return zipfile.ZipExtFile(cast("BinaryIO", file), "r", info)
 
 
 class _Sparse(io.RawIOBase):
     """The archive as a file of which only two pieces are at hand: its end, and what was fetched last."""
 
-    def __init__(self, source: RangeSource, most_members: int) -> None:
+    def __init__(self, source: RangeSource) -> None:
         super().__init__()
         self._source = source
-        self._most_members = most_members
         self.size, self._tail = source.tail(TAIL_BYTES)
         self._tail_start = self.size - len(self._tail)
-        self._opened_from = self.size
+        self.directory_start = self.size
         self._piece, self._piece_start = b"", 0
         self._runs: list[tuple[int, int]] = []
         self._at = 0
-        self.is_opening = True
-        """Whether what begins like a directory is one."""
+
+    def directory(self) -> tuple[memoryview, int]:
+        """Give the directory, which is at hand from now on, and how many bytes of something else precede the zip.
+
+        Raises:
+            zipfile.BadZipFile: there is none.
+            BadArchive: it is too large.
+        """
+        start, stop, moved_bytes = zip_directory.bounds(self._tail, self.size)
+        if stop - start > _DIRECTORY_BYTES:
+            told = f"its directory has {stop - start:,} bytes, more than {_DIRECTORY_BYTES:,}"
+            raise BadArchive("too-large", told)
+        self.directory_start = start
+        if start < self._tail_start:
+            starts = range(start, self._tail_start, PIECE_BYTES)
+            pieces = [self._source.read(at, min(PIECE_BYTES, self._tail_start - at)) for at in starts]
+            self._tail, self._tail_start = b"".join([*pieces, self._tail]), start
+        return memoryview(self._tail)[start - self._tail_start : stop - self._tail_start], moved_bytes
 
     def ending(self) -> Ending:
         """Give what is at hand of its end, after it was opened."""
-        return Ending(self._tail, self.size - self._opened_from)
+        return Ending(self._tail, self.size - self.directory_start)
 
     def plan(self, runs: list[tuple[int, int]]) -> None:
         """Fetch these stretches each as one from now on, or in as few pieces as `PIECE_BYTES` allows."""
@@ -294,36 +347,19 @@ class _Sparse(io.RawIOBase):
         self._at = position
         return position
 
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read all of `size` bytes, short only at the end of the file.
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read some bytes from a position; raises OSError where there is none."""
+        self.seek(offset)
+        return self.read(size)
 
-        zipfile reads members by the block; what is longer than the tail is the directory.
-        """
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read all of `size` bytes, short only at the end of the file."""
         stop = self.size if size is None or size < 0 else min(self.size, self._at + size)
-        if stop - self._at > _DIRECTORY_BYTES:
-            raise BadArchive(
-                "too-large", f"its directory has {stop - self._at:,} bytes, more than {_DIRECTORY_BYTES:,}"
-            )
-        if self.is_opening:
-            self._lengthen_tail(self._at)
         parts: list[bytes] = []
         while self._at < stop:
             parts.append(self._some(self._at, stop))
             self._at += len(parts[-1])
-        data = b"".join(parts)
-        if len(data) > TAIL_BYTES and data.count(ENTRY) > self._most_members:
-            raise BadArchive("too-large", f"it has more than {self._most_members:,} members")
-        return mended(data) if data.startswith(ENTRY) and self.is_opening else data
-
-    def _lengthen_tail(self, start: int) -> None:
-        """Hold all from here on: zipfile looks for the directory from the end, and its parts adjoin one another."""
-        self._opened_from = min(self._opened_from, start)
-        if self._tail_start - start > _DIRECTORY_BYTES:
-            raise BadArchive("corrupt", "parts of its directory lie far from its end")
-        if start < self._tail_start:
-            starts = range(start, self._tail_start, PIECE_BYTES)
-            pieces = [self._source.read(at, min(PIECE_BYTES, self._tail_start - at)) for at in starts]
-            self._tail, self._tail_start = b"".join([*pieces, self._tail]), start
+        return b"".join(parts)
 
     def _some(self, start: int, stop: int) -> bytes:
         if start >= self._tail_start:
@@ -345,10 +381,10 @@ class _Sparse(io.RawIOBase):
 class _Content(io.RawIOBase):
     """One member's bytes, unpacked while they are read."""
 
-    def __init__(self, opened: zipfile.ZipExtFile, info: zipfile.ZipInfo, spend: Spend) -> None:
+    def __init__(self, opened: zipfile.ZipExtFile, size_bytes: int, spend: Spend) -> None:
         super().__init__()
         self._opened = opened
-        self._missing = info.file_size
+        self._missing = size_bytes
         self._spend = spend
 
     def readable(self) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.config import Settings
     from reconciler.mapping import Row
     from reconciler.ports import Rally
-    from reconciler.reconcile import Order, Outcome, World
+    from reconciler.reconcile import Order, Outcome, Repaired, World
     from reconciler.verify import Verified
 
 RUNS = ("once", "backfill", "sprint_sets")
@@ -368,15 +368,20 @@ def verify(where: dict[str, Any], since: str | None, *, repair: bool, json_too: 
 
     after = None if since is None else _instant(since, "--since")
     settings, rows = _configured(where["config"])
-    found, unsure, repaired = _repaired(settings, rows, after) if repair else (_verified(settings, after), (), ())
-    told = found.told() | ({"repaired": list(repaired)} if repair else {})
+    done = _repaired(settings, rows, after) if repair else None
+    found = done.found if done else _verified(settings, after)
+    told = found.told()
+    if done:
+        told |= {"repaired": list(done.made), "refused": list(done.refused), "unknown": list(done.unknown)}
+        told["details"] |= {"refused": done.refused}
     if where["json"] or json_too:
         _print_json(told)
     else:
         click.echo(show.verified(told))
-    for text in unsure:
+    failed, down = (done.failed, done.down) if done else ((), ())
+    for text in (*failed, *down):
         click.echo(show.clean(text), err=True)
-    sys.exit(EXIT_TRY_AGAIN if unsure else EXIT_DONE if found.is_true else EXIT_FAILED)
+    sys.exit(EXIT_TRY_AGAIN if down and not failed else EXIT_DONE if found.is_true and not failed else EXIT_FAILED)
 
 
 def _verified(settings: Settings, since: datetime | None) -> Verified:
@@ -391,20 +396,12 @@ def _verified(settings: Settings, since: datetime | None) -> Verified:
     return compare(rally, lambda: closing(open_for_reading(settings.ledger.path)), since)
 
 
-def _repaired(
-    settings: Settings, rows: Sequence[Row], since: datetime | None
-) -> tuple[Verified, Sequence[str], Sequence[str]]:
-    """Send what is missing, and its files; what is found then, what is not sure yet, and what was made again."""
-    from contextlib import nullcontext
-
+def _repaired(settings: Settings, rows: Sequence[Row], since: datetime | None) -> Repaired:
+    """Send what is missing, and its files, under the ledger's lock."""
     from reconciler.reconcile import repair
-    from reconciler.verify import verify as compare
 
     with _world(settings, patience_s=PATIENCE_S) as world:
-        missing = compare(world.rally, lambda: nullcontext(world.ledger.store), since).gone
-        unsure, made = repair(world, rows, missing)
-        found = compare(world.rally, lambda: nullcontext(world.ledger.store), since)
-    return found, unsure, made
+        return repair(world, rows, since)
 
 
 @cli.command()

@@ -13,7 +13,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from loguru import logger
 
-from reconciler.errors import EXIT_DONE, Stopped
+from reconciler.errors import EXIT_DONE, ReconcilerError, Stopped
 from reconciler.reconcile import Order, reconcile
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from reconciler.config import SprintsSettings
     from reconciler.mapping import Row
-    from reconciler.reconcile import Outcome, World
+    from reconciler.reconcile import World
 
 
 def run(world: World, rows: Callable[[], Sequence[Row]]) -> int:
@@ -91,18 +91,21 @@ class _Passes:
         if self.world.stop.is_set():
             return
         try:
-            self._report(order.kind, reconcile(self.world, self.rows(), order))
+            outcome = reconcile(self.world, self.rows(), order)
+            self._report(order.kind, outcome.failed, outcome.down)
         except Stopped:
             return
+        except ReconcilerError as error:  # the ledger cannot be written: a full disk may have room by the next pass
+            self._report(order.kind, (str(error),), ())
         except Exception as error:  # noqa: BLE001 - one failed pass must not end the daemon; the next one starts afresh
             logger.opt(exception=True).error("Pass failed", error=str(error))
 
-    def _report(self, kind: str, outcome: Outcome) -> None:
-        said, troubles = self._said.get(kind, frozenset()), frozenset(outcome.failed + outcome.down)
-        for text in outcome.failed:
+    def _report(self, kind: str, failed: Sequence[str], down: Sequence[str]) -> None:
+        said, troubles = self._said.get(kind, frozenset()), frozenset((*failed, *down))
+        for text in failed:
             if text not in said:
                 logger.error("A person must look", trouble=text)
-        for text in outcome.down:
+        for text in down:
             if text not in said:
                 logger.warning("Left to the next pass", trouble=text)
         if said and not troubles:

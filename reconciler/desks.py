@@ -184,5 +184,6 @@ class AttachmentDesk:
         """Note what was not done."""
         self.ledger.attachments.withdraw([letter.row for letter in letters], why, now)
 
-    def unheard(self, letters: Sequence[Letter[Upload, NewAttachment]], why: str, now: datetime) -> None:
-        """Do nothing: the open intents say it."""
+    def unheard(self, letters: Sequence[Letter[Upload, NewAttachment]], why: str, now: datetime) -> None:  # noqa: ARG002 - a desk's signature
+        """Leave the intents open; their requests may be alive from now on."""
+        self.ledger.attachments.unheard([letter.row for letter in letters], now)

@@ -127,7 +127,7 @@ class Dispatcher(Generic[Item, Payload]):
 
         What could not be sent for a passing reason is not intended when this returns, and is pending as before.
         """
-        waiting = Waiting(items, busy)
+        waiting = Waiting(items, {*busy, *self._stuck})
         flying: dict[Future[list[ObjectID | Rejected]], list[Letter[Item, Payload]]] = {}
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="rally") as pool:
             while True:

@@ -81,14 +81,14 @@ class Misconfigured(ReconcilerError):
     """A server says that something named in the config does not exist there: a person must correct it."""
 
 
-class LedgerBusy(ReconcilerError):
-    """Another process holds the ledger's lock."""
-
-    exit_status = EXIT_TRY_AGAIN
-
-
 class LedgerUnusable(ReconcilerError):
     """The ledger file cannot be used as it is (damaged, newer schema, read-only, disk full)."""
+
+
+class LedgerBusy(LedgerUnusable):
+    """Another process holds the ledger's lock, or that of its file."""
+
+    exit_status = EXIT_TRY_AGAIN
 
 
 class Stopped(ReconcilerError):

@@ -223,6 +223,8 @@ class FoundResult:
     attachments: int | None = None
     """How many attachments it has; None: Rally did not say."""
     test_set: ObjectID | None = None
+    date: datetime | None = None
+    """None: Rally did not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,9 @@ class Rally(Protocol):
     def all_results_of(self, builds: Sequence[Build]) -> list[SeenResult]:
         """Fetch every TestCaseResult of these Builds, whoever made it; whole or not at all."""
 
+    def results_by_id(self, results: Sequence[ObjectID]) -> list[SeenResult]:
+        """Fetch these, of whatever Build and wherever in the workspace they are by now; without those that are gone."""
+
     def check(self, result: TestCaseResult) -> str:
         """Check a result against the workspace's schema without a request; "" when Rally can be expected to take it."""
 

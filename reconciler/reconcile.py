@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,10 @@ from reconciler.errors import (
     ServiceDown,
     Stopped,
 )
-from reconciler.ledger import views
+from reconciler.ledger import proof, views
 from reconciler.mapping import Mapping, Row
 from reconciler.sprinting import SprintRun
-from reconciler.verify import Repair
+from reconciler.verify import Repair, verify
 
 if TYPE_CHECKING:
     import threading
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.ledger.proof import Claim
     from reconciler.model import ObjectID
     from reconciler.ports import GitLab, Rally
+    from reconciler.verify import Verified
 
 FULL_REFRESH = timedelta(days=1)
 REFRESH_OVERLAP = timedelta(minutes=5)
@@ -146,28 +147,45 @@ def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Don
     _look_after_sprints(world, order, done)
     if not order.sends:
         return
-    push = Push(world.rally, ledger, world.settings, world.stop, world.now, done.sent)
-    attach = Attach(
-        world.gitlab, world.rally, ledger, world.settings, world.stop, world.now, done.sent,
-        push.desk.fresh, push.attached, done.collected,
-    )  # fmt: skip
+    push = _push(world, done)
+    mending, attach = _repair(world, push), _attach(world, push, done)
     if order.dry_run:
-        done.actions += [*push.preview(done.fills), *attach.preview()]
+        done.actions += [*push.preview(done.fills), *mending.preview(), *attach.preview()]
         return
     if order.guard is not None:
         order.guard(ledger.entries.count_due())
     push.run()
+    if not done.sent.halted:
+        mending.run()
     attach.run()
 
 
+def _push(world: World, done: Done) -> Push:
+    return Push(world.rally, world.ledger, world.settings, world.stop, world.now, done.sent)
+
+
+def _repair(world: World, push: Push) -> Repair:
+    return Repair(
+        world.rally, world.ledger, world.settings, push.composer, push.sent, push.desk.fresh, world.stop, world.now
+    )
+
+
+def _attach(world: World, push: Push, done: Done) -> Attach:
+    return Attach(
+        world.gitlab, world.rally, world.ledger, world.settings, world.stop, world.now, done.sent,
+        push.desk.fresh, push.attached, done.collected,
+    )  # fmt: skip
+
+
 def _look_after_sprints(world: World, order: Order, done: Done) -> None:
-    """Bring test sets up to date, unless that was done a moment ago.
+    """Bring test sets up to date, unless that was done a moment ago and covers all that is due.
 
     A No to a question about sprints is said, and holds up no result; when Rally is away, everything waits.
     """
     observations, now = world.ledger.observations, world.now()
     last = observations.cursor(_SPRINTS)
-    if last is not None and now - last < order.refresh_after:
+    is_new = any(not world.ledger.sprints.knows(day) for day in world.ledger.entries.days_due())
+    if last is not None and now - last < order.refresh_after and not is_new:
         return
     run = SprintRun(world.rally, world.ledger, world.settings, world.stop, world.now, done.sent)
     try:
@@ -183,31 +201,59 @@ def _look_after_sprints(world: World, order: Order, done: Done) -> None:
         done.sent.failed.append(str(error))
 
 
-def repair(world: World, rows: Sequence[Row], gone: Sequence[Claim]) -> tuple[list[str], list[str]]:
-    """Make results again that are gone from Rally, and their files; what is not sure yet, and the keys that were made.
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What `repair` came to."""
+
+    found: Verified
+    """As things are now."""
+    made: tuple[str, ...]
+    """Keys of what is there again."""
+    refused: dict[str, str]
+    """By key: why Rally will not have it any more."""
+    unknown: tuple[str, ...]
+    """Keys of what stays missing: the ledger does not know what it was made of."""
+    down: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+def repair(world: World, rows: Sequence[Row], since: datetime | None) -> Repaired:
+    """Make results again that are gone from Rally, and their files; what of it is left, the next pass does.
 
     Raises:
         ServiceDown, Unauthorized: Rally could not be asked; nothing was made since.
     """
+    store, done = world.ledger.store, Done(Collected(), Sent(), [])
     _know_test_cases(world, rows, timedelta(0))
-    desk = Repair(world.rally, world.ledger, world.settings, world.stop, world.now).run(gone)
-    sent, collected = desk.sent, Collected()
-    if not (sent.halted or world.stop.is_set()):
-        attach = Attach(
-            world.gitlab,
-            world.rally,
-            world.ledger,
-            world.settings,
-            world.stop,
-            world.now,
-            sent,
-            desk.fresh,
-            {},
-            collected,
-        )
-        attach.run()
-    world.gitlab.forget_archives()
-    return [*dict.fromkeys(sent.failed + sent.down + collected.failed + collected.down)], desk.made
+    settle(world.rally, world.ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
+    gone = verify(world.rally, lambda: nullcontext(store), since).gone
+    unknown = _mend(world, gone, done)
+    fates = {str(claim.key): proof.fate(store, claim) for claim in gone}
+    left = proof.ordered_still(store)
+    if left:
+        done.sent.down.append(f"{left} of the results that are to be made again wait for the next pass")
+    return Repaired(
+        found=verify(world.rally, lambda: nullcontext(store), since),
+        made=tuple(key for key, fate in fates.items() if fate.is_made),
+        refused={key: fate.reason for key, fate in fates.items() if fate.state == "refused"},
+        unknown=tuple(str(claim.key) for claim in unknown),
+        down=tuple(dict.fromkeys(done.sent.down + done.collected.down)),
+        failed=tuple(dict.fromkeys(done.sent.failed + done.collected.failed)),
+    )
+
+
+def _mend(world: World, gone: Sequence[Claim], done: Done) -> list[Claim]:
+    """Order these to be made again, and make what is ordered; those of which the ledger knows too little."""
+    push = _push(world, done)
+    mending = _repair(world, push)
+    unknown = mending.order(gone)
+    try:
+        mending.run()
+        if not (done.sent.halted or world.stop.is_set()):
+            _attach(world, push, done).run()
+    finally:
+        world.gitlab.forget_archives()
+    return unknown
 
 
 def _know_test_cases(world: World, rows: Sequence[Row], refresh_after: timedelta) -> None:

@@ -61,20 +61,25 @@ def status(told: Mapping[str, Any]) -> str:
 def verified(told: Mapping[str, Any]) -> str:
     """Tell what reading Rally back found, and what to do about it."""
     lines = [f"{_count(told['checked'], 'result')} compared with Rally."]
-    for kind, what in _FOUND.items():
-        names = [f"{clean(name)}: {clean(told['details'][name])}" for name in told[kind]]
-        lines += _section(what, names)
-    if told.get("repaired"):
+    for kind, title in _FOUND.items():
+        details = told["details"].get(kind, {})
+        lines += _section(title, [f"{clean(name)}: {clean(what)}" for name, what in details.items()], "verify")
+    if "repaired" in told:
         lines += ["", f"{_count(len(told['repaired']), 'result')} made again."]
     elif told["missing"]:
         lines += ["", "`reconciler verify --repair` makes again what is missing."]
-    if not any(told[kind] for kind in _FOUND):
+    if told.get("unknown"):
+        lines.append(
+            f"{_count(len(told['unknown']), 'result')} that the ledger did not make: it cannot make them again."
+        )
+    if not any(told[kind] for kind in _FOUND if kind in told):
         lines.append("Rally has them all, once, as the ledger has them.")
     return "\n".join(lines)
 
 
 _FOUND = {
     "missing": "Missing in Rally",
+    "refused": "Refused by Rally when they were made again",
     "altered": "Altered in Rally",
     "doubled": "More than once in Rally",
     "foreign": "Not ours, in our Builds",
@@ -187,11 +192,11 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return f"pipeline {problem['pipeline']}{job}: {problem['kind']}: {clean(problem['detail'])}"
 
 
-def _section(title: str, lines: Iterable[str]) -> list[str]:
+def _section(title: str, lines: Iterable[str], command: str = "status") -> list[str]:
     lines = list(lines)
     if not lines:
         return []
-    more = [f"    … and {len(lines) - SHOWN} more: reconciler status --json"] if len(lines) > SHOWN else []
+    more = [f"    … and {len(lines) - SHOWN} more: reconciler {command} --json"] if len(lines) > SHOWN else []
     return ["", f"{title} ({len(lines)})", *(f"    {line}" for line in lines[-SHOWN:]), *more]
 
 

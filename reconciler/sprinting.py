@@ -70,6 +70,7 @@ class SprintRun:
         missing = self._look()
         if missing is None:
             return
+        self.ledger.sprints.forget_moves()
         self._create_sets(missing)
         self._fill_sets()
         if doubtful := self.ledger.sprints.folders_in_doubt():

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from reconciler.apply import ResultDesk, ResultLetter
-from reconciler.compose import Composer
-from reconciler.dispatch import Dispatcher, Sent
+from reconciler.apply import ResultDesk, ResultLetter, result_action
+from reconciler.dispatch import Dispatcher
 from reconciler.ledger import proof
 from reconciler.ledger.entries import Draft
 
@@ -21,17 +21,23 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
 
-    from reconciler.compose import Parcel
+    from reconciler.compose import Composer, Parcel
     from reconciler.config import Settings
+    from reconciler.dispatch import Sent
     from reconciler.ledger.ledger import Ledger
     from reconciler.ledger.proof import Claim
     from reconciler.ledger.store import Store
-    from reconciler.model import Key, ObjectID, SeenResult
+    from reconciler.model import Build, Key, ObjectID, SeenResult
     from reconciler.plan import Add
     from reconciler.ports import Rally
 
+    Reading = Callable[[], AbstractContextManager[Store]]
+    """Opens the ledger for a moment: a daemon beside may go on writing."""
+
 BUILDS_AT_ONCE = 25
 """As many as one request asks for."""
+RESULTS_AT_ONCE = 1_000
+"""How many results are asked for together; bounds memory, for each has its Notes with it."""
 _EXACT = timedelta(milliseconds=1)
 """Rally shows milliseconds."""
 
@@ -57,76 +63,118 @@ class Verified:
     def told(self) -> dict[str, Any]:
         """Give it as `--json` prints it."""
         kinds = {"missing": self.missing, "altered": self.altered, "foreign": self.foreign, "doubled": self.doubled}
-        details = {name: what for found in kinds.values() for name, what in found.items()}
-        return {"checked": self.checked} | {kind: list(found) for kind, found in kinds.items()} | {"details": details}
+        return {"checked": self.checked} | {kind: list(names) for kind, names in kinds.items()} | {"details": kinds}
 
 
-def verify(rally: Rally, reading: Callable[[], AbstractContextManager[Store]], since: datetime | None) -> Verified:
-    """Compare every result that the ledger says is in Rally, by Build, with what Rally has of that Build.
-
-    `reading` opens the ledger for a moment: a daemon beside may go on writing.
-    """
+def verify(rally: Rally, reading: Reading, since: datetime | None) -> Verified:
+    """Compare every result that the ledger says is in Rally, by Build, with what Rally has of that Build."""
     with reading() as store:
         builds = proof.builds(store, since)
     found = Verified()
-    for start in range(0, len(builds), BUILDS_AT_ONCE):
-        some = builds[start : start + BUILDS_AT_ONCE]
-        with reading() as store:
-            claims = proof.claims(store, some)
-        compare(claims, rally.all_results_of(some), found, since)
+    for some in portions(builds):
+        _read_back(rally, reading, some, since, found)
     return found
 
 
-def compare(
-    claims: Sequence[Claim], seen: Iterable[SeenResult], found: Verified, since: datetime | None = None
-) -> None:
-    """Compare the results of some Builds.
+def portions(builds: Iterable[tuple[Build, int]]) -> Iterator[list[Build]]:
+    """Take Builds, each with its number of results, together for one question."""
+    some: list[Build] = []
+    results = 0
+    for build, number in builds:
+        if some and (len(some) >= BUILDS_AT_ONCE or results + number > RESULTS_AT_ONCE):
+            yield some
+            some, results = [], 0
+        some.append(build)
+        results += number
+    if some:
+        yield some
 
-    ==========================================  ========
+
+def _read_back(
+    rally: Rally, reading: Reading, builds: Sequence[Build], since: datetime | None, found: Verified
+) -> None:
+    with reading() as store:
+        claims = proof.claims(store, builds, since)
+    seen = rally.all_results_of(builds)
+    with reading() as store:  # again, for what was sent before Rally answered was written down before it was sent
+        known = proof.known(store, builds)
+    unseen = compare(claims, seen, known, found)
+    there = rally.results_by_id([claim.object_id for claim in unseen]) if unseen else []
+    look_for(unseen, there, found)
+
+
+def compare(
+    claims: Sequence[Claim], seen: Iterable[SeenResult], known: tuple[set[Key], set[ObjectID]], found: Verified
+) -> list[Claim]:
+    """Compare what the ledger says is done with all that Rally has of some Builds; those that are not seen there.
+
+    `known`: the keys and the objects that the ledger has of these Builds, in whatever state.
+
+    ==========================================  =======
     ledger and Rally                            is
-    ==========================================  ========
-    done, and there is none of its key          missing
+    ==========================================  =======
+    done, and there is none of its key          missing, unless its object is elsewhere: see `look_for`
     done, its object is there without its key   altered
     done, and another verdict, date, duration   altered
     or test case
-    done, and there are several of its key      doubled
-    none of that key, or no key of ours         foreign
+    there are several of one key                doubled
+    no key, or one that the ledger has not      foreign
     in doubt or refused                         neither: that is for the next pass to settle
-    ==========================================  ========
+    ==========================================  =======
     """
-    by_key: dict[Key | None, list[SeenResult]] = defaultdict(list)
-    for one in seen:
-        by_key[one.key].append(one)
-    nameless = {one.object_id: one for one in by_key.pop(None, [])}
-    known = {claim.key for claim in claims}
-    for claim in claims:
-        if claim.is_done and (since is None or claim.date is None or claim.date >= since):
-            found.checked += 1
-            _judge(claim, by_key.get(claim.key, []), nameless, found)
-    ours = {claim.object_id for claim in claims if claim.is_done}
-    for one in [*nameless.values(), *(one for key, ones in by_key.items() if key not in known for one in ones)]:
-        if one.key is not None or one.object_id not in ours:
-            name = str(one.key) if one.key else f"{one.build}/ObjectID {one.object_id}"
-            found.foreign[name] = f"ObjectID {one.object_id} of test case {one.test_case}: {one.verdict}"
+    by_key: dict[Key, list[SeenResult]] = defaultdict(list)
+    by_id = {one.object_id: one for one in seen}
+    for one in by_id.values():
+        if one.key is not None:
+            by_key[one.key].append(one)
+    found.checked += len(claims)
+    for key, ones in by_key.items():
+        if len(ones) > 1:
+            found.doubled[str(key)] = "ObjectIDs " + ", ".join(str(one.object_id) for one in ones)
+    for one in by_id.values():
+        if one.object_id not in known[1] and one.key not in known[0]:
+            _note_foreign(one, found)
+    return [claim for claim in claims if not _is_seen(claim, by_key, by_id, found)]
 
 
-def _judge(claim: Claim, there: Sequence[SeenResult], nameless: dict[Any, SeenResult], found: Verified) -> None:
-    name = str(claim.key)
-    if len(there) > 1:
-        found.doubled[name] = "ObjectIDs " + ", ".join(str(one.object_id) for one in there)
-    if there:
-        ours = next((one for one in there if one.object_id == claim.object_id), there[0])
-        differences = list(_differences(claim, ours))
-        if differences:
-            found.altered[name] = "; ".join(differences)
-    elif claim.object_id in nameless:
-        found.altered[name] = "its Notes have lost their last line, the key"
-    else:
-        found.missing[name] = f"ObjectID {claim.object_id} is not there"
-        found.gone.append(claim)
+def _is_seen(
+    claim: Claim, by_key: dict[Key, list[SeenResult]], by_id: dict[ObjectID, SeenResult], found: Verified
+) -> bool:
+    """Judge the object that is the result: the one that we made, or else one that has its key."""
+    one = by_id.get(claim.object_id) or next(iter(by_key.get(claim.key, ())), None)
+    if one is not None:
+        _judge(claim, one, found)
+    return one is not None
+
+
+def look_for(unseen: Sequence[Claim], there: Iterable[SeenResult], found: Verified) -> None:
+    """Judge results that are not in their Builds: some are `there`, with another Build or beyond our projects."""
+    by_id = {one.object_id: one for one in there}
+    for claim in unseen:
+        if claim.object_id in by_id:
+            _judge(claim, by_id[claim.object_id], found)
+        else:
+            found.missing[str(claim.key)] = f"ObjectID {claim.object_id} is not there"
+            found.gone.append(claim)
+
+
+def _judge(claim: Claim, seen: SeenResult, found: Verified) -> None:
+    differences = "; ".join(_differences(claim, seen))
+    if differences:
+        found.altered[str(claim.key)] = differences
+
+
+def _note_foreign(one: SeenResult, found: Verified) -> None:
+    name = str(one.key) if one.key else f"{one.build}/ObjectID {one.object_id}"
+    before = f"{found.foreign[name]}; " if name in found.foreign else ""
+    found.foreign[name] = f"{before}ObjectID {one.object_id} of test case {one.test_case}: {one.verdict}"
 
 
 def _differences(claim: Claim, seen: SeenResult) -> Iterator[str]:
+    if seen.key != claim.key:
+        yield f"the last line of its Notes is not its key{f' but {seen.key}' if seen.key else ''}"
+    if seen.build != claim.build:
+        yield f"Build is {seen.build}, not {claim.build}"
     if seen.verdict != claim.verdict:
         yield f"Verdict is {seen.verdict}, not {claim.verdict}"
     if claim.test_case is not None and seen.test_case != claim.test_case:
@@ -145,47 +193,101 @@ class RepairDesk(ResultDesk):
     """Results that are made again: the ledger's old entry makes room for the new intent."""
 
     claims: dict[Key, Claim] = field(default_factory=dict)
-    made: list[str] = field(default_factory=list)
-    """Keys of what was made."""
+    bare: set[Key] = field(default_factory=set)
+    """Those whose test set Rally does not have or take any more."""
+
+    def compose(self, add: Add) -> Parcel:
+        """Write one with the Build and the test set that it had."""
+        parcel, claim = self.parcel(add), self.claims[add.key]
+        test_set = None if add.key in self.bare else claim.test_set
+        return replace(parcel, result=replace(parcel.result, build=claim.build, test_set=test_set))
 
     def intend(self, composed: Sequence[tuple[Add, Parcel]], now: datetime) -> list[int]:
         """Write them down in place of those that are gone."""
-        drafts = [Draft(add, one.result.build, one.wanted, one.result.test_set) for add, one in composed]
-        return proof.make_again(self.ledger.store, [(self.claims[draft.add.key], draft) for draft in drafts], now)
+        drafts = [
+            (self.claims[add.key].object_id, Draft(add, one.result.build, one.wanted, one.result.test_set))
+            for add, one in composed
+        ]
+        return proof.make_again(self.ledger.store, drafts, now)
 
-    def confirm(self, created: Sequence[tuple[ResultLetter, ObjectID]], now: datetime) -> None:
-        """Note what is in Rally again."""
-        ResultDesk.confirm(self, created, now)  # a class with slots has no zero-argument super()
-        self.made += [letter.item.title for letter, _ in created]
+    def _without_set(self, refused: Sequence[tuple[ResultLetter, str]], now: datetime) -> None:
+        self.withdraw([letter for letter, _ in refused], "made again without its test set", now)
+        self.bare |= {letter.item.key for letter, _ in refused}
+        self.unset += [letter.item for letter, _ in refused]
+
+    def give_up(self, now: datetime) -> None:
+        """Let those go without their set that may be refused for it; the test cases of the others are gone."""
+        with_set = [(letter, why) for letter, why in self.gone if letter.payload.result.test_set is not None]
+        self._without_set(with_set, now)
+        final = [(letter, why) for letter, why in self.gone if letter.payload.result.test_set is None]
+        for letter, reason in final:
+            logger.warning("Rally refuses a result", key=letter.item.title, reason=reason)
+        self.ledger.entries.refuse([(letter.row, reason) for letter, reason in final], now)
+        self.sent.refused += len(final)
+        self.gone.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Makes again what is gone from Rally, as the ledger has it."""
+    """Makes again what is gone from Rally, as the ledger has it.
+
+    What is to be made again stands in the ledger until it is there or refused: a pass that ends early leaves it to the
+    next one, of whatever kind.
+    """
 
     rally: Rally
     ledger: Ledger
     settings: Settings
+    composer: Composer
+    sent: Sent
+    fresh: set[int]
+    """Takes the entries that are made."""
     stop: threading.Event
     now: Callable[[], datetime]
 
-    def run(self, gone: Sequence[Claim]) -> RepairDesk:
-        """Send it; the desk tells what was sent and made.
+    def order(self, gone: Sequence[Claim]) -> list[Claim]:
+        """Write down that these are to be made again; those of which too little is known."""
+        unknown = [claim for claim in gone if self._again(claim) is None]
+        keys = {claim.key for claim in unknown}
+        proof.order(self.ledger.store, [claim for claim in gone if claim.key not in keys])
+        return unknown
+
+    def run(self) -> None:
+        """Make what was ordered, unless it is there again.
 
         Raises:
-            ServiceDown, Unauthorized: nothing was sent since.
+            ServiceDown, Unauthorized: Rally could not be asked what is there; nothing was made.
         """
-        sent = Sent()
-        adds = {claim.key: add for claim in gone if (add := claim.add())}
-        for claim in gone:
-            if claim.key not in adds:
-                logger.warning("A result cannot be made again: the ledger found it in Rally", key=str(claim.key))
-        composer = Composer(self.ledger, self.settings)
-        desk = RepairDesk(self.rally, self.ledger, composer.parcel, sent, claims={claim.key: claim for claim in gone})
-        busy = {intent.test_case for intent in self.ledger.entries.open_intents()}
-        dispatcher = Dispatcher(desk, self.settings.rally, self.stop, sent)
-        dispatcher.send(adds.values(), busy=busy, now=self.now)
-        dispatcher.send(desk.unset, busy=busy, now=self.now)
-        # Whether a test case is gone, or what else cannot be read: a person who deletes one wants no results of it.
-        self.ledger.entries.refuse([(entry_id, reason) for entry_id, _, reason in desk.gone], self.now())
-        return desk
+        gone = self._still_gone()
+        if not gone:
+            return
+        desk = RepairDesk(
+            self.rally, self.ledger, self.composer.parcel, self.sent,
+            fresh=self.fresh, claims={claim.key: claim for claim, _ in gone},
+        )  # fmt: skip
+        dispatcher = Dispatcher(desk, self.settings.rally, self.stop, self.sent)
+        adds = [add for _, add in gone]
+        while adds and not self.sent.halted:
+            busy = {intent.test_case for intent in self.ledger.entries.open_intents()}
+            dispatcher.send(adds, busy=busy, now=self.now)
+            desk.give_up(self.now())
+            adds, desk.unset = desk.unset, []
+
+    def preview(self) -> list[dict[str, Any]]:
+        """List what `run` would make, as `--dry-run --json` prints it."""
+        return [result_action(claim.build, add) for claim, add in self._still_gone()]
+
+    def _still_gone(self) -> list[tuple[Claim, Add]]:
+        """Ask Rally again; an order for what is there, or of what no more is known, is void."""
+        store = self.ledger.store
+        ordered = {claim.key: claim for claim in proof.ordered(store)}
+        found = Verified()
+        for some in portions(Counter(claim.build for claim in ordered.values()).items()):
+            _read_back(self.rally, lambda: nullcontext(store), some, None, found)
+        adds = [(ordered.pop(gone.key), self._again(gone)) for gone in found.gone if gone.key in ordered]
+        void = [*ordered.values(), *(claim for claim, add in adds if add is None)]
+        proof.cancel(store, void)
+        return [(claim, add) for claim, add in adds if add is not None]
+
+    def _again(self, claim: Claim) -> Add | None:
+        return proof.again(self.ledger.store, claim, self.composer.verdicts)

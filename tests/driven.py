@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.3
 """How long a service that is down is waited for in each pass; a minute of the daemon's, more or less."""
+COOLS_S = 0.03
+"""For so long, by the machine's clock, a service that is down is left alone; a minute of the daemon's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def driven(company: Company) -> Iterator[Driven]:
 def main() -> None:
     """Make a pass for each moment that is read, as the daemon's poll of GitLab does."""
     told: list[datetime] = []
-    breaker.COOLING_S = breaker.LONGEST_COOLING_S = PATIENCE_S / 10  # an open breaker closes by the machine's clock
+    breaker.COOLING_S = breaker.LONGEST_COOLING_S = COOLS_S
     settings, rows = cli._configured(Path(sys.argv[1]))
     order = Order("gitlab", refresh_after=timedelta(seconds=settings.rally.poll_seconds))
     with cli._world(settings, patience_s=PATIENCE_S) as built:

@@ -230,6 +230,7 @@ class FakeRally(FakeSprints):
                 result.verdict,
                 attached[number],
                 result.test_set if result.test_set in self.sets else None,
+                result.date,
             )
             for number, result in self.stored.items()
             if result.build in builds and result.test_case in self.cases and (key := read_key(result.notes))
@@ -238,14 +239,18 @@ class FakeRally(FakeSprints):
     def all_results_of(self, builds: Sequence[Build]) -> list[SeenResult]:
         """List everything of these Builds."""
         self._read()
-        return [
-            SeenResult(
-                number, result.build, read_key(result.notes), result.test_case, result.verdict, result.date,
-                result.duration_s,
-            )
-            for number, result in self.stored.items()
-            if result.build in builds and result.test_case in self.cases
-        ]  # fmt: skip
+        return [one for one in map(self._seen, self.stored) if one and one.build in builds]
+
+    def results_by_id(self, results: Sequence[ObjectID]) -> list[SeenResult]:
+        """List these."""
+        self._read()
+        return [one for one in map(self._seen, self.stored) if one and one.object_id in results]
+
+    def _seen(self, number: ObjectID) -> SeenResult | None:
+        one = self.stored[number]
+        if one.test_case not in self.cases:
+            return None
+        return SeenResult(number, one.build, read_key(one.notes), one.test_case, one.verdict, one.date, one.duration_s)
 
     def check(self, result: TestCaseResult) -> str:
         """Check as told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -122,6 +123,8 @@ def streams() -> Iterator[Evil]:
     page = b"<!DOCTYPE html><html><body><testsuite><testcase name='never_TC9'/></testsuite></body></html>"
     yield Evil("HTML packed", gzipped(page), kinds=("not-junit",), said="HTML")
     yield Evil("HTML", page, kinds=("not-junit",), said="HTML")
+    named = b"\x1f\x8b\x08\x10" + bytes(6) + b"\x1b[2J/" * 40_000 + b"\0" + gzip.compress(PART)[10:]
+    yield Evil("a name of 200 KB", named, kinds=("truncated",), said="\x1b[2J/")
     yield Evil("nothing", gzipped(b""), kinds=("empty",), said="empty")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
@@ -18,6 +19,9 @@ _LONGEST_PLACE = 255
 """Of a file's or folder's slug: no file system has longer names."""
 _LOOKS = 20_000_000
 """How often slugs are compared, some seconds of work; only names made for it need more, and have no matches then."""
+
+_REMEMBERED = 4_096
+"""Names of folders and files; the files of one folder lie beside each other."""
 
 _BETWEEN = re.compile(r"[\W_]+")
 
@@ -39,9 +43,8 @@ class Naming:
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
-        """Take the files that may be evidence at all."""
+        """Take the files that may be evidence at all; there may be so many that nothing more is kept of them."""
         self._paths = paths
-        self._places = {part: _place(part) for path in paths for part in _parts(path)}
 
     def match(self, tests: Tests) -> dict[str, list[int]]:
         """Find the ids of the tests that each file belongs to; files of none are left out.
@@ -51,18 +54,16 @@ class Naming:
         """
         if not self._paths:
             return {}
-        longest = _Runs(tests(), {word for place in self._places.values() for word in place.split("-")})
-        runs = {place: longest.of(place) for place in set(self._places.values())}
-        meant = {path: names for path in self._paths if (names := self._longest(path, runs))}
+        place = lru_cache(_REMEMBERED)(_place)
+        longest = _Runs(
+            tests(), {word for path in self._paths for part in _parts(path) for word in place(part).split("-")}
+        )
+        run = lru_cache(_REMEMBERED)(lambda part: longest.of(place(part)))
+        meant = {path: names for path in self._paths if (names := _longest(map(run, _parts(path))))}
         ids: dict[tuple[str, ...], list[int]] = {names: [] for names in meant.values()}
         if ids:
             _collect(tests(), ids)
         return {path: ids[names] for path, names in meant.items() if ids[names]}
-
-    def _longest(self, path: str, runs: dict[str, str]) -> tuple[str, ...]:
-        found = {runs[self._places[part]] for part in _parts(path)}
-        longest = max(map(len, found))
-        return tuple(sorted(name for name in found if len(name) == longest > 0))
 
 
 class _Runs:
@@ -97,6 +98,12 @@ class _Runs:
                     break
             start += len(word) + 1
         return best
+
+
+def _longest(names: Iterable[str]) -> tuple[str, ...]:
+    found = set(names)
+    longest = max(map(len, found))
+    return tuple(sorted(name for name in found if len(name) == longest > 0))
 
 
 def _collect(tests: Iterable[tuple[int, str]], ids: dict[tuple[str, ...], list[int]]) -> None:

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reconciler.ledger.job_reading import keep_output
+from reconciler.ledger.job_reading import keep_output, shortened
 from reconciler.ledger.store import moment, stamp
 from reconciler.model import ArtifactListing, Build, FormattedID, Job, JobId, ObjectID, PipelineId, ProjectId
 
@@ -171,6 +171,14 @@ class Attachments:
                     [stamp(now), one],
                 )
 
+    def unheard(self, attachment_ids: Iterable[int], now: datetime) -> None:
+        """Write down that no answer came: from now on the request may live on (as with results)."""
+        with self._store.transaction():
+            self._store.run_many(
+                "UPDATE attachments SET intended_at = ? WHERE attachment_id = ? AND state = 'intended'",
+                ([stamp(now), one] for one in attachment_ids),
+            )
+
     def withdraw(self, attachment_ids: Iterable[int], why: str, now: datetime) -> None:
         """Take back intents that certainly were not carried out."""
         with self._store.transaction():
@@ -218,7 +226,7 @@ class Attachments:
                 "INSERT INTO problems (pipeline_id, job_id, kind, detail, seen_at)"
                 " SELECT pipeline_id, job_id, ?1, ?2, ?3 FROM jobs WHERE job_id = ?4 AND NOT EXISTS"
                 " (SELECT 1 FROM problems WHERE (job_id, kind, detail) = (?4, ?1, ?2))",
-                [kind, detail, stamp(now), job_id],
+                [kind, shortened(detail), stamp(now), job_id],
             )
 
     def keep_denied(self) -> bool:

@@ -194,6 +194,17 @@ class Entries:
             for entry_id, object_id in created:
                 self._settle(entry_id, "state = 'done', object_id = ?", object_id, now)
 
+    def unheard(self, entry_ids: Iterable[int], now: datetime) -> None:
+        """Write down that no answer came: from now on, not from when it was written down, the request may live on.
+
+        It may have waited before it was sent, for its turn or with the whole machine.
+        """
+        with self._store.transaction():
+            self._store.run_many(
+                "UPDATE entries SET intended_at = ? WHERE entry_id = ? AND state = 'intended'",
+                ([stamp(now), entry_id] for entry_id in entry_ids),
+            )
+
     def refuse(self, refused: Iterable[tuple[int, str]], now: datetime) -> None:
         """Write down that Rally, or its schema, said No to these intents, and why."""
         with self._store.transaction():
@@ -219,9 +230,10 @@ class Entries:
 
     def _put_back(self, entry_id: int, why: str, now: datetime) -> None:
         rows = self._store.rows(
-            "UPDATE entries AS e SET state = 'done', object_id = r.object_id, settled_at = ? FROM remakes r"
-            " WHERE r.entry_id = e.entry_id AND e.entry_id = ? AND e.state = 'intended'"
-            " RETURNING e.pipeline_id, e.formatted_id, e.revision",
+            "UPDATE entries SET state = 'done', settled_at = ?,"
+            " object_id = (SELECT object_id FROM remakes WHERE entry_id = entries.entry_id)"
+            " WHERE entry_id = ? AND state = 'intended' AND entry_id IN (SELECT entry_id FROM remakes)"
+            " RETURNING pipeline_id, formatted_id, revision",
             [stamp(now), entry_id],
         )
         for pipeline, formatted_id, revision in rows:
@@ -258,11 +270,12 @@ class Entries:
         if known:
             return 0
         self._store.run(
-            "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, state, object_id,"
-            " test_set, adopted, intended_at, settled_at) VALUES (?, ?, ?, ?,"
-            " (SELECT object_id FROM test_cases WHERE formatted_id = ?), ?, 'done', ?, ?, 1, ?, ?)",
+            "INSERT INTO entries (pipeline_id, formatted_id, revision, build, test_case, verdict, date, state,"
+            " object_id, test_set, adopted, intended_at, settled_at) VALUES (?, ?, ?, ?,"
+            " (SELECT object_id FROM test_cases WHERE formatted_id = ?), ?, ?, 'done', ?, ?, 1, ?, ?)",
             [key.pipeline_id, key.formatted_id, key.revision, result.build, key.formatted_id, result.verdict,
-             result.object_id, result.test_set, stamp(now), stamp(now)],
+             None if result.date is None else stamp(result.date), result.object_id, result.test_set, stamp(now),
+             stamp(now)],
         )  # fmt: skip
         self._note(now, "adopted", str(key), f"ObjectID {result.object_id}")
         return 1

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from reconciler.model import Job, TestRun
 
 MESSAGE_CHARS = 2_000
+DETAIL_CHARS = 1_000
+"""Of a problem: the names in it are from a pipeline, where one may have 64 KB."""
 SUBJECTS_REMEMBERED = 20_000
 MENTIONS_OF_ONE_JOB = 20_000
 INLINE_BYTES_OF_ONE_JOB = 50_000_000
@@ -71,7 +73,7 @@ class JobReading:
         """Note something that was wrong with this job's reports or files."""
         self._store.run(
             "INSERT INTO problems (pipeline_id, job_id, kind, detail, seen_at) VALUES (?, ?, ?, ?, ?)",
-            [self._job.pipeline_id, self._job.id, kind, detail, stamp(self._now)],
+            [self._job.pipeline_id, self._job.id, kind, shortened(detail), stamp(self._now)],
         )
 
     def close(self, state: str) -> None:
@@ -184,6 +186,12 @@ class JobReading:
                 self._subjects.clear()
             self._subjects[identity] = subject
         return subject
+
+
+def shortened(detail: str) -> str:
+    """Keep the beginning and the end of a long detail: what it is about, and what is wrong with it."""
+    half = DETAIL_CHARS // 2
+    return detail if len(detail) <= DETAIL_CHARS else f"{detail[:half]}…{detail[-half:]}"
 
 
 def keep_output(store: Store, data: bytes) -> int:

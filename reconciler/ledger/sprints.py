@@ -80,6 +80,15 @@ class Sprints:
                 ([number] for number in {row[0] for row in rows} - set(listed)),
             )
 
+    def knows(self, day: datetime) -> bool:
+        """Tell whether any iteration of this day, given by its first instant, was ever seen."""
+        return bool(
+            self._store.value(
+                "SELECT EXISTS (SELECT 1 FROM iterations WHERE starts_at < ? AND ends_at >= ?)",
+                [stamp(day + timedelta(days=1)), stamp(day)],
+            )
+        )
+
     def seen_since(self, moment_: datetime, now: datetime) -> int:
         """Count the iterations that Rally listed since then and that are current now."""
         return int(
@@ -422,6 +431,11 @@ class Sprints:
             [iteration],
         )
         return [ObjectID(row[0]) for row in rows]
+
+    def forget_moves(self) -> None:
+        """Take back moves that were begun and not heard of: what is still wanted is simply done again."""
+        with self._store.transaction():
+            self._store.run("DELETE FROM moves WHERE state = 'intended'")
 
     def move(self, iteration: ObjectID, cases: Iterable[ObjectID], state: str, reason: str = "") -> None:
         """Write down what became of filing test cases: `intended`, `done` or `refused`; doing it again does no harm."""

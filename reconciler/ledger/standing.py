@@ -4,7 +4,7 @@ A test counts for the test cases that it is mapped to now, or, when that is none
 the newest revision that it took part in says how it stands, and the least settled of these is the test's state.
 
 A result is outdated when a test that it was made of belongs to an attempt that was run again: what is left of it is
-pending, for one further result.
+pending, for one further result; held, when Rally does not have the test case any more.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ AND NOT EXISTS (SELECT 1 FROM contributions c2 CROSS JOIN entries e2 USING (entr
 AND (e.formatted_id IN (SELECT formatted_id FROM targets WHERE subject_id = t.subject_id)
     OR NOT EXISTS (SELECT 1 FROM targets WHERE subject_id = t.subject_id))
 """
-_OUTDATED = """(
-EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.formatted_id = e.formatted_id
-    AND g.object_id IS NOT NULL)
-AND NOT EXISTS (SELECT 1 FROM entries e3 WHERE e3.pipeline_id = e.pipeline_id AND e3.formatted_id = e.formatted_id
+_OUTDATED = """
+NOT EXISTS (SELECT 1 FROM entries e3 WHERE e3.pipeline_id = e.pipeline_id AND e3.formatted_id = e.formatted_id
     AND e3.revision > e.revision)
-AND EXISTS (SELECT 1 FROM outdated o WHERE o.entry_id = e.entry_id))
+AND EXISTS (SELECT 1 FROM outdated o WHERE o.entry_id = e.entry_id)
+AND EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.formatted_id = e.formatted_id
+    AND g.object_id IS {})
 """
 STANDING = f"""CASE
 WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
     WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id)) THEN 'pending'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND (e.state = 'intended' OR {_OUTDATED})) THEN 'pending'
+WHEN EXISTS (SELECT 1 {_COUNTS} AND (e.state = 'intended' OR {_OUTDATED.format("NOT NULL")})) THEN 'pending'
 WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NULL AND NOT EXISTS (
     SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
     WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id AND e.state = 'done')) THEN 'held'
+WHEN EXISTS (SELECT 1 {_COUNTS} AND {_OUTDATED.format("NULL")}) THEN 'held'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'refused') THEN 'refused'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done' AND c.decided) THEN 'sent'
 WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done') THEN 'merged'

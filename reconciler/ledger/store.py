@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined] # two copies of SQLite break each other's locks
 
-from reconciler.errors import LedgerUnusable
+from reconciler.errors import LedgerBusy, LedgerUnusable
 from reconciler.ledger.schema import migrations
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def open_for_writing(path: Path) -> Store:
         for pragma in ("foreign_keys=ON", "synchronous=FULL", "journal_mode=WAL", "trusted_schema=OFF"):
             store.db.execute(f"PRAGMA {pragma}")
         _migrate(store, path)
+        if not os.access(path, os.W_OK):  # SQLite opens it for reading then, and says so at the first write only
+            raise _unusable(store.path, sqlite3.OperationalError("attempt to write a readonly database"))
         return store
 
 
@@ -116,7 +119,7 @@ def open_for_reading(path: Path) -> Store:
     Raises:
         LedgerUnusable: the file cannot be opened, is damaged, or has a newer or older schema.
     """
-    if not path.exists():
+    if not _is_there(path):
         return in_memory()
     with _opened(path, "ro") as store:
         store.db.execute("BEGIN")
@@ -124,6 +127,17 @@ def open_for_reading(path: Path) -> Store:
         if migrations.pending(store.db):
             raise LedgerUnusable(f"{path} is of an older schema: one run of `reconciler --once` brings it up to date")
         return store
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a ledger; a folder that may not be entered is not an empty one."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unusable(str(path), error) from error
+    return True
 
 
 @contextmanager
@@ -188,18 +202,26 @@ def _names() -> frozenset[str]:
 
 
 def _keep_copy(store: Store, path: Path) -> None:
+    """Copy the ledger as it is; a copy has its name only when it is whole."""
     copy = path.with_name(f"{path.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    with closing(sqlite3.connect(copy)) as target:
-        store.db.conn.backup(target)
+    partial = copy.with_name(f"{copy.name}.partial")
+    try:
+        with closing(sqlite3.connect(partial)) as target:
+            store.db.conn.backup(target)
+        partial.replace(copy)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _unusable(path: str, error: Exception) -> LedgerUnusable:
-    text = str(error)
+    text = str(getattr(error, "strerror", "") or error)
+    if "locked" in text:  # in SQLite's words; ours wait for each other, and longer than their transactions take
+        return LedgerBusy(f"the ledger {path} is in use by another program: close that one")
     advice = "see that the file and its folder can be read and written by this user"
     if "full" in text:
         advice = "free some space; nothing was lost, the next pass goes on"
+    elif "I/O" in text:
+        advice = "see that the disk has space and is in order; nothing was lost, the next pass goes on"
     elif "malformed" in text or "not a database" in text:
         advice = "put a copy in its place, or move it away: a new ledger finds in Rally what is already there"
-    elif "locked" in text:
-        advice = "another program holds it; close that one"
     return LedgerUnusable(f"the ledger {path} cannot be used: {text}: {advice}")

@@ -156,7 +156,7 @@ def last_pass(store: Store) -> dict[str, Any] | None:
 
 
 def left(store: Store) -> int:
-    """Count what is left to do: pipelines to read, tests to send, results in doubt, files to attach."""
+    """Count what is left to do: pipelines to read, tests to send, results in doubt or to remake, files to attach."""
     unread = store.value(f"SELECT COUNT(*) FROM ({unread_pipelines()})")
     pending = store.value("SELECT n FROM tallies WHERE state = 'pending'")
     doubtful = store.value(
@@ -167,18 +167,20 @@ def left(store: Store) -> int:
         "SELECT COUNT(*) FROM attachments a JOIN entries e USING (entry_id)"
         " WHERE a.state IN ('pending', 'intended') AND e.state = 'done'"
     )
-    return int(unread + pending + doubtful + files) + sprints_left(store)
+    ordered = store.value("SELECT COUNT(*) FROM remakes JOIN entries USING (entry_id) WHERE state = 'done'")
+    return int(unread + pending + doubtful + files + ordered) + sprints_left(store)
 
 
 def sprints_left(store: Store) -> int:
-    """Count what is left to do for sprints: sets and folders in doubt, members to be put in."""
+    """Count what is left to do for sprints: sets, folders and moves in doubt, members to be put in."""
     members = store.value(
         "SELECT COUNT(*) FROM members m JOIN test_sets s USING (iteration_id)"
         " WHERE m.state IN ('wanted', 'intended') AND s.state = 'done'"
     )
     sets = store.value("SELECT COUNT(*) FROM test_sets WHERE state = 'intended'")
     folders = store.value("SELECT COUNT(*) FROM folders WHERE state = 'intended'")
-    return int(members + sets + folders)
+    moves = store.value("SELECT COUNT(*) FROM moves WHERE state = 'intended'")
+    return int(members + sets + folders + moves)
 
 
 def unread_pipelines() -> str:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from reconciler.rally.context import Names
     from reconciler.wire import Endpoint, Limits
 
+_SEEN = "ObjectID,Build,TestCase,Verdict,Notes,Date,Duration"
 _RESULTS_PAGE = 200  # each row carries up to 30 kB of Notes; big pages are what Rally cuts at 5 minutes (KB 125586)
 
 
@@ -88,7 +89,7 @@ class RallyAdapter(SprintCalls):
     def results_of(self, builds: Sequence[Build]) -> list[FoundResult]:
         """Ask for up to 25 Builds at once; rows of other Builds, or without a key of ours, are left out."""
         found = []
-        for row in self._of_builds(builds, "ObjectID,Build,TestCase,Verdict,Notes,Attachments,TestSet"):
+        for row in self._of_builds(builds, "ObjectID,Build,TestCase,Verdict,Notes,Attachments,TestSet,Date"):
             key = read_key(str(row.get("Notes") or ""))
             if key is not None:
                 found.append(read_result(key, row))
@@ -96,8 +97,13 @@ class RallyAdapter(SprintCalls):
 
     def all_results_of(self, builds: Sequence[Build]) -> list[SeenResult]:
         """Ask as `results_of` does, and leave out none of these Builds."""
-        rows = self._of_builds(builds, "ObjectID,Build,TestCase,Verdict,Notes,Date,Duration")
-        return [read_seen(row) for row in rows]
+        return [read_seen(row) for row in self._of_builds(builds, _SEEN)]
+
+    def results_by_id(self, results: Sequence[ObjectID]) -> list[SeenResult]:
+        """Ask for up to 25 at once, in all projects: a test case may have been moved out of ours."""
+        terms = [f"(ObjectID = {one})" for one in results]
+        query = wsapi.Query("testcaseresult", _SEEN, page_size=_RESULTS_PAGE, everywhere=True)
+        return [read_seen(row) for row in self._contact.in_chunks(query, terms)]
 
     def _of_builds(self, builds: Sequence[Build], fetch: str) -> Iterator[wsapi.Row]:
         terms = [wsapi.term("Build", "=", build) for build in builds]

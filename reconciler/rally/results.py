@@ -40,7 +40,7 @@ def read_seen(row: wsapi.Row) -> SeenResult:
     duration = row.get("Duration")
     return SeenResult(
         object_id=ObjectID(wsapi.object_id(row)),
-        build=Build(row["Build"]),
+        build=Build(str(row.get("Build") or "")),
         key=read_key(str(row.get("Notes") or "")),
         test_case=ObjectID(wsapi.ref_id(row.get("TestCase"))),
         verdict=str(row.get("Verdict") or ""),
@@ -58,4 +58,5 @@ def read_result(key: Key, row: wsapi.Row) -> FoundResult:
         verdict=str(row.get("Verdict") or ""),
         attachments=wsapi.count(row.get("Attachments")),
         test_set=ObjectID(wsapi.ref_id(row["TestSet"])) if row.get("TestSet") else None,
+        date=wsapi.read_time(row["Date"]) if row.get("Date") else None,
     )

@@ -5,27 +5,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from reconciler.sandbox.faults import Fault, KillClient
 from tests.archives import noise, packed
 from tests.company import case, junit, marked, report
+from tests.crash.sweeping import EVERY, forget, killed_at_write, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reconciler.sandbox.faults import When
     from reconciler.sandbox.gitlab import Pipeline
     from tests.company import Company
 
-pytest_plugins: list[str] = []
-
-STEP, SPRINT_STEP = (1, 1) if os.environ.get("KILL_AT_EVERY_WRITE") else (4, 6)
+STEP, SPRINT_STEP = (1, 1) if EVERY else (4, 6)
 RESULTS = 9
 BATCH = 3
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -40,7 +33,6 @@ FILES = {
 """What results are to have; the text of an output is not compared."""
 SPRINT = {"Checkout": ["TC20", "TC21", "TC22"], "Payments": ["TC30"]}
 SET = "Sprint-42-Automated-Tests"
-MADE = ("TestCaseResult", "Attachment", "AttachmentContent", "TestSet", "TestFolder")
 
 
 def configure(company: Company, batch_size: int, at_once: int) -> None:
@@ -92,7 +84,8 @@ def test_a_kill_at_any_write_loses_nothing_and_doubles_nothing(killed: Company, 
         assert killed.status()["entries"] == {"intended": 0, "done": 2 * RESULTS, "refused": 0}
         assert killed.once()["writes"] == 0
 
-    assert sweep(killed, when, 1 + (when == "after"), check) > 2 * RESULTS // BATCH
+    run = killed_at_write(killed, when)
+    assert sweep(killed, run, check, first=1 + (when == "after"), step=STEP) > 2 * RESULTS // BATCH
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -110,7 +103,7 @@ def test_a_kill_at_any_write_of_files_loses_none_and_doubles_none(
         is_complete(company, filed)
 
     first = 1 + (when == "after") + 2 * (ledger == "lost")
-    assert sweep(company, when, first, check) > 8
+    assert sweep(company, killed_at_write(company, when), check, first=first, step=STEP) > 8
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -127,12 +120,12 @@ def test_a_kill_at_any_write_of_a_sprint_leaves_one_set_for_each_and_everyone_in
         is_filled(sprint)
 
     first = 1 + (when == "after") + 2 * (ledger == "lost")
-    assert sweep(sprint, when, first, check, SPRINT_STEP) > 10
+    assert sweep(sprint, killed_at_write(sprint, when), check, first=first, step=SPRINT_STEP) > 10
 
 
 def test_kills_over_and_over_only_delay_a_sprint(sprint: Company) -> None:
     """At the third write of each run, whatever kind it is of."""
-    runs = next(n for n in range(1, 20) if not run_killed(sprint, 3, "after"))
+    runs = next(n for n in range(1, 20) if not killed_at_write(sprint, "after")(3))
 
     assert runs > 3
     assert sprint.once()["left"] == 0
@@ -143,7 +136,7 @@ def test_kills_over_and_over_only_delay(company: Company, filed: Pipeline) -> No
     """At the second write of each run: one gets through each time, and some run has nothing left to be killed at."""
     configure(company, 50, 1)
 
-    runs = next(n for n in range(1, 20) if not run_killed(company, 2, "after"))
+    runs = next(n for n in range(1, 20) if not killed_at_write(company, "after")(2))
 
     assert runs > 3
     assert company.once()["left"] == 0
@@ -174,37 +167,3 @@ def is_filled(company: Company) -> None:
     told = {row["project"]: (row["members"], row["coverage"], row["doubles"]) for row in company.status()["sprints"]}
     assert told == {project: (len(cases), 100.0, []) for project, cases in SPRINT.items()}
     assert company.once()["writes"] == 0
-
-
-def sweep(company: Company, when: When, first: int, check: Callable[[], None], step: int = STEP) -> int:
-    """Kill a pass at its write n, and `check` the next one, for n = `first` and so on; the first n that is past all."""
-    nth = first if step > 1 else 1
-    while True:
-        struck = run_killed(company, nth, when)
-        check()
-        if not struck:
-            return nth
-        forget(company)
-        for thing in [thing for type_name in MADE for thing in company.rally_store.find(type_name)]:
-            company.rally_store.delete(thing)
-        for case_ in company.cases.values():
-            company.rally_store.change(case_, TestFolder=None)
-        nth += step
-
-
-def run_killed(company: Company, nth: int, when: When) -> bool:
-    """Make a pass whose process is killed at its n-th write; whether it got that far."""
-    process = subprocess.Popen(
-        company.command("--once"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=company.environment()
-    )
-    fault = company.rally.faults.add(Fault(KillClient(process.pid, when), writes_only=True, nth=nth))
-    status = process.wait(60)
-    company.rally.faults.remove(fault)
-    assert status == (-signal.SIGKILL if fault.hits else os.EX_OK)
-    return bool(fault.hits)
-
-
-def forget(company: Company) -> None:
-    """Lose the ledger."""
-    for file in company.folder.glob("ledger.db*"):
-        file.unlink()

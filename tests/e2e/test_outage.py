@@ -1,17 +1,19 @@
 """A service is away for three days while pipelines go on finishing and their artifacts expire: nothing is lost.
 
-`make test` lets fewer pipelines finish, and a pass be made each hour; `make soak` is the long form: 500 pipelines, and a
-pass each minute. The figures are printed: `pytest -s`.
+`make test` makes a pass each hour, `make soak` each minute, as the daemon does, with ten times as many tests in each
+pipeline. The figures are printed: `pytest -s`.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import sys
+import time
 from collections import Counter, defaultdict
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,31 +23,38 @@ from reconciler.notes import read_key
 from reconciler.sandbox.faults import Fault, Reset, page
 from reconciler.sandbox.gitlab import START, FakeClock
 from tests.company import case, marked, report
-from tests.driven import driven
+from tests.driven import COOLS_S, driven
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from reconciler.sandbox.gitlab import Job
     from reconciler.sandbox.messages import LogEntry
+    from reconciler.sandbox.server import Server
     from tests.company import Company
     from tests.driven import Driven, Pass
 
 LONG = bool(os.environ.get("LONG_OUTAGE"))
-PIPELINES, MINUTES = (500, 1) if LONG else (500, 60)
-"""How many finish meanwhile, and how often a pass is made."""
+pytestmark = pytest.mark.timeout(1_800 if LONG else 120)
+PIPELINES = 500
+"""So many finish while a service is away."""
 BEFORE = 10
 """So many finished, and were sent, before the outage."""
-TESTS = 4
-AWAY = timedelta(days=3)
+MINUTES, TESTS = (1, 40) if LONG else (60, 4)
+"""How often a pass is made, and how many tests each pipeline has."""
+POLL, AWAY = timedelta(minutes=MINUTES), timedelta(days=3)
 KEPT = timedelta(days=1)
 """How long GitLab keeps artifacts."""
 SLOW_H = 7
 """Every seventh pipeline takes so many hours: it began before many that were done before it."""
-CASES = [f"TC{n}" for n in range(1, 11)]
+CASES = [f"TC{n}" for n in range(1, 11)] + [f"TC{n}" for n in range(101, 101 + TESTS)]
 SHOT = b"\x89PNG\r\n\x1a\n"
-MIB = 1024
 BATCH, AT_ONCE = 50, 4
+FEW = 12
+"""Requests beside those that bring something: the first contact, a batch that was not full."""
+PER_TEST, GROWTH_KIB, PEAK_KIB = 1_200, 32 * 1024, 150 * 1024
+"""The bounds: bytes of ledger for each test, and memory."""
 
 
 @dataclass
@@ -69,7 +78,7 @@ class Shop:
         events.sort()
         first = len(self.jobs)
         while self.clock() < until:
-            now = min(until, self.clock() + timedelta(minutes=MINUTES))
+            now = min(until, self.clock() + POLL)
             while events and events[0][0] <= now:
                 moment, n, ends = events.pop(0)
                 self.clock.set(max(moment, self.clock()))
@@ -132,69 +141,117 @@ def shop(company: Company) -> Shop:
     clock = FakeClock()
     company.gitlab.store.clock = company.rally_store.clock = clock
     company.configure(rally={"batch_size": BATCH, "max_concurrency": AT_ONCE})
+    for name in CASES[len(company.cases) :]:
+        company.rally_store.add_test_case(company.root, f"Test case {name[2:]}", name)
     return Shop(company, clock)
 
 
-# --- Rally -----------------------------------------------------------------------------------------------------------
+# --- the outages -----------------------------------------------------------------------------------------------------
 
 
 def test_rally_away_for_three_days_loses_nothing_that_was_readable_when_it_finished(shop: Shop) -> None:
-    """It refuses connections, then shows its maintenance page, then knows no key; the first request dies half-way."""
+    """It refuses connections, is in maintenance, knows no key in the end; the first request of all dies half-way."""
     company = shop.company
     with driven(company) as program:
-        begun = last_of(shop.finish_between(START + timedelta(hours=3), BEFORE), program)
-        assert (begun.exit_status, len(shop.results())) == (0, BEFORE * TESTS)
-        grown = Ledger(company)
-
+        figures = Figures(company, all_of(shop.finish_between(START + timedelta(hours=3), BEFORE), program))
+        assert len(shop.results()) == BEFORE * TESTS
         company.rally.faults.add(Fault(Reset("after"), writes_only=True))
-        passes = through(shop, program)
-        assert {one.exit_status for one in passes} <= {1, 75}
+        assert [one.exit_status for one in all_of(shop.finish_between(shop.clock() + POLL, 1), program)] == [75]
+        away = through(shop, company.rally, program)
+        figures.ledger("read")
+        sent = noted(company)
         company.rally.log.clear()
-        company.gitlab.server.log.clear()
         back = program.at(shop.clock())
-        per_test = grown.bytes_per_test()
-        again = program.at(shop.clock.advance(60))
-        idle = program.at(shop.clock.advance(400))
+        entries = company.rally.log.entries()
+        quiet = [program.at(shop.clock.advance(seconds)) for seconds in (60, 400)]
 
-    assert (back.exit_status, back.summary["left"]) == (0, 0)
-    assert [one.summary["writes"] for one in (again, idle)] == [0, 0]
+    assert {one.exit_status for one in away} == {75, 1}
+    assert sum(one.summary["pipelines_read"] for one in away) == PIPELINES
+    assert (back.exit_status, back.summary["left"], back.summary["pipelines_read"]) == (0, 0, 0)
+    assert [(one.exit_status, one.summary["writes"]) for one in quiet] == [(0, 0), (0, 0)]
     holds_all(shop, shop.jobs)
     in_order(shop)
     files_are_there_or_said(shop)
-    polite(company.rally.log.entries(), PIPELINES)
-    told(f"Rally away for 3 days, {PIPELINES} pipelines, {len(passes)} passes", per_test, grown, begun, passes, back)
+    polite(entries, sent)
+    figures.are_bounded(away, back)
 
 
-def through(shop: Shop, program: Driven) -> list[Pass]:
-    """Let three days go by: Rally cannot be reached for one, then it is in maintenance, and knows no key in the end."""
-    company, began = shop.company, shop.clock()
-    kinds = {
-        timedelta(): company.rally.refusing,
-        timedelta(days=1): lambda: fault(company, 502),
-        AWAY - timedelta(hours=3): lambda: fault(company, 401),
+def test_gitlab_away_for_three_days_loses_nothing_that_it_still_has(shop: Shop) -> None:
+    """What expired before anybody could read it is told, each job; the rest is in Rally once, and in order."""
+    company = shop.company
+    with driven(company) as program:
+        figures = Figures(company, all_of(shop.finish_between(START + timedelta(hours=3), BEFORE), program))
+        company.rally.log.clear()
+        away = through(shop, company.gitlab.server, program)
+        assert company.rally.log.writes() == []
+        company.gitlab.server.log.clear()
+        sent = noted(company)
+        company.rally.log.clear()
+        back = program.at(shop.clock())
+        gone = [job for job in shop.jobs[BEFORE:] if shop.is_gone(job, shop.clock())]
+        asked, entries = company.gitlab.server.log.entries(), company.rally.log.entries()
+        quiet = [program.at(shop.clock.advance(seconds)) for seconds in (60, 400)]
+
+    there = [job for job in shop.jobs if job not in gone]
+    assert PIPELINES // 4 < len(there) < PIPELINES // 2
+    assert {one.exit_status for one in away} <= {75, 1}
+    assert (back.exit_status, back.summary["left"], back.summary["pipelines_read"]) == (0, 0, PIPELINES)
+    assert [(one.exit_status, one.summary["writes"]) for one in quiet] == [(0, 0), (0, 0)]
+    holds_all(shop, there)
+    in_order(shop)
+    problems = company.status()["problems"]
+    assert sorted((one["job"], one["kind"]) for one in problems) == sorted((job.id, "expired") for job in gone)
+    polite(entries, sent)
+    told(f"GitLab: {len(asked)} requests for {len(there)} jobs that were there and {len(gone)} that were not")
+    assert len(asked) <= 2 * len(gone) + 4 * len(there) + FEW
+    figures.are_bounded(away, back)
+
+
+def all_of(moments: Iterator[datetime], program: Driven) -> list[Pass]:
+    """Make all passes."""
+    return [program.at(moment) for moment in moments]
+
+
+def through(shop: Shop, server: Server, program: Driven) -> list[Pass]:
+    """Let a service not be reached for a day, then be in maintenance, and know no key in the end; pipelines finish."""
+    began = shop.clock()
+    kinds: dict[timedelta, Callable[[], AbstractContextManager[None]]] = {
+        timedelta(): server.refusing,
+        timedelta(days=1): lambda: maintained(server, 502),
+        AWAY - timedelta(hours=3): lambda: maintained(server, 401),
     }
     passes: list[Pass] = []
     with ExitStack() as stack:
         for now in shop.finish_between(began + AWAY, PIPELINES):
-            due = [since for since in kinds if passes and since < now - began]
-            for since in due:
+            for since in [since for since in kinds if since < now - began]:
                 stack.close()
                 stack.enter_context(kinds.pop(since)())
             passes.append(program.at(now))
+    time.sleep(2 * COOLS_S)
     return passes
 
 
-def fault(company: Company, status: int) -> Any:  # noqa: ANN401 - a context that ExitStack takes
-    """Answer everything with a page of this status, until closed."""
-    stack = ExitStack()
-    one = company.rally.faults.maintenance(status)
-    stack.callback(company.rally.faults.remove, one)
-    return stack
+@contextmanager
+def maintained(server: Server, status: int) -> Iterator[None]:
+    """Let a server answer everything with a page of this status."""
+    fault = server.faults.maintenance(status)
+    yield
+    server.faults.remove(fault)
 
 
-def last_of(moments: Iterator[datetime], program: Driven) -> Pass:
-    """Make all passes; what the last one came to."""
-    return [program.at(moment) for moment in moments][-1]
+def noted(company: Company) -> list[Counter[str]]:
+    """Note from now on what each batch is to create, by type."""
+    seen: list[Counter[str]] = []
+
+    def look(body: bytes) -> bool:
+        seen.append(Counter(found.decode() for found in re.findall(rb'"Path":"/(\w+)/create"', body)))
+        return False
+
+    company.rally.faults.add(Fault(page(500), path="/batch$", body=look))
+    return seen
+
+
+# --- what must hold --------------------------------------------------------------------------------------------------
 
 
 def holds_all(shop: Shop, jobs: Sequence[Job]) -> None:
@@ -208,68 +265,86 @@ def in_order(shop: Shop) -> None:
     dates: dict[str, list[str]] = defaultdict(list)
     for one in shop.results().values():
         dates[one["FormattedID"]].append(one["Date"])
-    late = {name: sum(a > b for a, b in pairwise(came)) for name, came in dates.items()}
-    assert late == dict.fromkeys(CASES, 0)
+    assert {name: came for name, came in dates.items() if came != sorted(came)} == {}
 
 
 def files_are_there_or_said(shop: Shop) -> None:
     """See that each output is attached; a picture that expired meanwhile is told with the day, in a text and a link."""
-    results, now = shop.results(), shop.clock()
-    counted: Counter[str] = Counter()
+    results, counted = shop.results(), Counter[str]()
     for number, job in enumerate(shop.jobs):
         one = results[f"{shop.company.project.id}/{job.pipeline.id}/{CASES[number % len(CASES)]}/1"]
         files = {str(file["Name"]): file["Content"] for file in one["Attachments"]}
         assert len(files) == len(one["Attachments"])
         assert f"run {number}\n".encode() in files.pop("test_output.log")
         assert f"/jobs/{job.id}/artifacts/file/shot.png" in one["Notes"]
-        if "shot.png" in files:
-            counted["there"] += 1
-            assert files == {"shot.png": SHOT + str(number).encode()}
-        else:
-            counted["gone"] += 1
-            assert shop.is_gone(job, now)
+        counted["gone" if "not attached.txt" in files else "there"] += 1
+        if "not attached.txt" in files:
+            assert shop.is_gone(job, shop.clock())
             assert f"expired on {job.expire_at:%Y-%m-%d}" in files["not attached.txt"].decode()
+        else:
+            assert files == {"shot.png": SHOT + str(number).encode()}
     status = shop.company.status()
     assert status["attachments"]["missing"] == counted["gone"]
     assert status["attachments"]["done"] == counted["there"] + len(shop.jobs)
     assert {problem["kind"] for problem in status["problems"]} == {"expired"}
 
 
-def polite(entries: Sequence[LogEntry], pipelines: int) -> None:
-    """See that Rally was asked seldom and by few at once."""
-    results = [one for one in entries if one.is_write]
+def polite(entries: Sequence[LogEntry], sent: Sequence[Counter[str]]) -> None:
+    """See that few asked at once, and that requests were full; print how many there were."""
     edges = sorted([(one.started, 1) for one in entries] + [(one.ended or one.started, -1) for one in entries])
     now = most = 0
     for _, change in edges:
         now += change
         most = max(most, now)
     assert most <= AT_ONCE
-    print(len(entries), len(results), most, Counter((e.method, e.route) for e in entries))
+    told(f"\nRally: {len(entries)} requests, {most} at once")
+    for kind in ("testcaseresult", "attachmentcontent", "attachment"):
+        batches = [one[kind] for one in sent if one[kind]]
+        told(f"{sum(batches)} of {kind} in {len(batches)} batches")
+        assert len(batches) <= sum(batches) / BATCH + FEW
+    builds = len([one for one in entries if one.route.endswith("/testcaseresult")])
+    assert builds <= PIPELINES / 25 + FEW
+    assert len(entries) - len(sent) - builds <= FEW
 
 
-class Ledger:
-    """How large the ledger is, and how it has grown."""
+def told(figures: str) -> None:
+    """Print figures, for whoever looks at them (`pytest -s`)."""
+    sys.stdout.write(f"{figures}\n")
 
-    def __init__(self, company: Company) -> None:
-        """Note how large it is now."""
+
+class Figures:
+    """How much memory the program takes, and how large its ledger grows."""
+
+    def __init__(self, company: Company, begun: Sequence[Pass]) -> None:
+        """Note how it is before the outage."""
+        assert {one.exit_status for one in begun} == {0}
         self._company = company
-        self.bytes_before, self.tests_before = self._measure()
+        self._begun = begun[-1]
+        self._before = self._measure()
+
+    def ledger(self, when: str) -> None:
+        """Print how much the ledger has grown, and see that it is bounded."""
+        size, tests = self._measure()
+        grown = (size - self._before[0]) / (tests - self._before[1])
+        told(f"ledger: {grown:.0f} bytes for each test when all was {when}")
+        assert grown <= PER_TEST
+
+    def are_bounded(self, away: Sequence[Pass], back: Pass) -> None:
+        """See that they are, and print them."""
+        kib = {
+            "before": self._begun.now_kib,
+            "at the end of the outage": away[-1].now_kib,
+            "after catching up": back.now_kib,
+            "at most": back.peak_kib,
+        }
+        memory = ", ".join(f"{value / 1024:.1f} MiB {when}" for when, value in kib.items())
+        told(f"{len(away)} passes, {PIPELINES} pipelines of {TESTS} tests; memory: {memory}")
+        self.ledger("sent")
+        assert away[-1].now_kib - self._begun.now_kib <= GROWTH_KIB
+        assert back.peak_kib <= min(PEAK_KIB, self._begun.now_kib + 2 * GROWTH_KIB)
 
     def _measure(self) -> tuple[int, int]:
+        """Give the bytes that are in use, and the tests."""
         with closing(open_for_reading(self._company.folder / "ledger.db")) as store:
             pages, size, free = (store.value(f"PRAGMA {one}") for one in ("page_count", "page_size", "freelist_count"))
             return (pages - free) * size, store.value("SELECT COUNT(*) FROM tests")
-
-    def bytes_per_test(self) -> float:
-        """Tell by how much each test that was read since has made it grow."""
-        size, tests = self._measure()
-        return (size - self.bytes_before) / (tests - self.tests_before)
-
-
-def told(what: str, per_test: float, grown: Ledger, begun: Pass, passes: Sequence[Pass], back: Pass) -> None:
-    """Print the figures, and see that they are bounded."""
-    print(
-        f"\n{what}: ledger {per_test:.0f} bytes a test; memory {begun.now_kib / MIB:.1f} MiB before, "
-        f"{passes[-1].now_kib / MIB:.1f} at the end, peak {passes[-1].peak_kib / MIB:.1f}, "
-        f"after catching up {back.now_kib / MIB:.1f}, peak {back.peak_kib / MIB:.1f}"
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.dispatch import GONE
 from reconciler.ledger import views
 from reconciler.ledger.attachments import NOTICE_NAME
+from tests import accounting
 from tests.archives import packed
 
 if TYPE_CHECKING:
@@ -90,12 +91,8 @@ def has_no_doubles(rally: FakeRally) -> None:
 
 
 def counts_agree(store: Store) -> None:
-    """Hold the quick counts of attachments against the rows."""
-    rows = dict(store.rows("SELECT state, COUNT(*) FROM attachments WHERE notice = 0 GROUP BY state"))
-    assert dict(store.rows("SELECT state, n FROM attachment_tallies WHERE n > 0")) == rows
-    told = views.attachments(store)
-    assert told["pending"] == rows.get("pending", 0) + rows.get("intended", 0)
-    assert len(views.unattached(store)) == told["missing"] + told["refused"]
+    """See that the books hold."""
+    accounting.check(store)
 
 
 def orphans_are_counted(store: Store, rally: FakeRally) -> None:

@@ -22,18 +22,19 @@ from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
 from reconciler.model import Rejected
 from reconciler.reconcile import Order, World, reconcile
-from tests import building
-from tests.fake_sprints import ROOT
+from tests import accounting, building
+from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import Killed, fails, killed, later, says_no, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
+    from typing import Any
 
     from reconciler.model import Iteration, NewTestSet, ObjectID, TestCase, TestCaseResult, WorkItem
     from reconciler.reconcile import Outcome
-    from tests.fakes import Step
+    from tests.fakes import Answers, Step
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "60"))
 STILL_ALIVE_S = 300
@@ -47,8 +48,27 @@ OURS, OTHERS = 0, 1
 
 _place = st.integers(0, 99)
 _formatted_id = st.sampled_from(CASES)
+
+
+def _by_hand_too(rally: FakeRally, wanted: Sequence[Any]) -> Answers:
+    """Let a person put one of these test cases into the set in the last moment: Rally refuses the request."""
+    for one in wanted:
+        if isinstance(one, AddMembers) and one.test_set in rally.sets:
+            rally.enrolled[one.test_set].add(one.test_cases[0])
+    return rally.carry_out(wanted)
+
+
+def _conflict(rally: FakeRally, wanted: Sequence[Any]) -> Answers:
+    """Let another writer be in the way; who has put in one of these test cases."""
+    with suppress(KeyError):
+        _by_hand_too(rally, wanted[:1] if isinstance(wanted[0], AddMembers) else [])
+    return says_no([0], "Concurrency conflict", conflict=True)(rally, wanted)
+
+
 _fate = st.one_of(
+    st.just(_by_hand_too),
     st.builds(silent, st.integers(0, 1)),
+    st.builds(later),
     st.builds(killed, st.integers(0, 1)),
     st.builds(later),
     st.sampled_from(
@@ -121,7 +141,7 @@ class Machine(RuleBasedStateMachine):
         self.sprint_begins(days=14, project=0)
         self.story_comes(0)
         for place, formatted_id in enumerate(CASES):
-            self.rally.add_case(formatted_id, of=self._items()[0] if place < 2 else None)
+            self.rally.add_case(formatted_id, of=self._items()[0] if place < 3 else None)
 
     @initialize(
         folder=st.sampled_from(["off", "create", "move"]),
@@ -221,6 +241,33 @@ class Machine(RuleBasedStateMachine):
 
     # --- passes ---
 
+    @rule(
+        which=_place,
+        project=st.integers(0, 1),
+        lets=st.integers(0, 3),
+        fate=_fate,
+        then=st.sampled_from(["", "", "renamed", "renamed", "over", "result", "set", "deleted"]),
+    )
+    def sprint_begins_with_trouble(self, which: int, project: int, lets: int, fate: Step, then: str) -> None:
+        """Meet trouble over the first writes of a new sprint, and make another pass at once, before it is settled."""
+        self.sprint_begins(days=7, project=project)
+        newest = len(self.rally.sprints) - 1
+        self.story_is_moved(which, newest)
+        self.rally.sprint_steps.extend([FakeRally.carry_out] * lets + [fate])
+        self._pass()
+        self.rally.sprint_steps.clear()
+        if then == "renamed":
+            self.sprint_is_renamed(newest)
+        elif then == "over":
+            self.clock.advance(8 * DAY_S)
+        elif then == "result":
+            self.pipeline_finishes(set(CASES))
+        elif then == "set":
+            self.person_makes_a_set(newest, CASES[0])
+        elif then == "deleted":
+            self.test_case_is_deleted_or_comes_back(CASES[which % len(CASES)], there=False)
+        self._pass()
+
     @rule(formatted_ids=st.sets(_formatted_id, min_size=1))
     def pipeline_finishes(self, formatted_ids: set[str]) -> None:
         """Run a test for each of these."""
@@ -258,14 +305,11 @@ class Machine(RuleBasedStateMachine):
         self.without_set.clear()
 
     @precondition(lambda self: self.conflicts < 1)  # each costs a wait
-    @rule(position=st.integers(0, 2))
-    def pass_with_a_conflict(self, position: int) -> None:
-        """Another writer is in the way once, of a set, its members or a folder."""
+    @rule(which=_place, lets=st.integers(0, 2))
+    def sprint_begins_with_a_conflict(self, which: int, lets: int) -> None:
+        """Let another writer be in the way once, of a set, its members or a folder."""
         self.conflicts += 1
-        conflict = says_no([0], "Concurrency conflict", conflict=True)
-        self.rally.sprint_steps.extend([FakeRally.carry_out] * position + [conflict])
-        self._pass()
-        self.rally.sprint_steps.clear()
+        self.sprint_begins_with_trouble(which, 0, lets, _conflict, "")
 
     @rule(seconds=st.sampled_from([10, 200, SETTLED_S, 3_600, DAY_S]))
     def time_passes(self, seconds: int) -> None:
@@ -327,7 +371,8 @@ class Machine(RuleBasedStateMachine):
     def no_result_is_doubled_and_none_is_lost(self) -> None:
         """Each key is in Rally once, and each test in one state."""
         self.rally.results()
-        assert views.tests(self.ledgers[OURS].store)["unaccounted"] == 0
+        for ledger in self.ledgers:
+            accounting.check(ledger.store)
 
     @invariant()
     def nobody_is_refused_who_is_in_already(self) -> None:

@@ -13,7 +13,7 @@ from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Row
 from reconciler.reconcile import Order, World, reconcile
-from tests import building
+from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeGitLab, FakeRally
 
@@ -90,7 +90,7 @@ class Depot:
         world = World(self.gitlab, self.rally, self.ledger, settings, self.stop, self.clock)
         rows = [Row(line, f"shop.{test}", said) for line, (test, said) in enumerate(self.rows.items(), 2)]
         outcome = reconcile(world, rows, order or Order("once"))
-        assert views.tests(self.ledger.store)["unaccounted"] == 0
+        accounting.check(self.ledger.store)
         return outcome
 
     def plan(self) -> list[tuple[str, str, int]]:

@@ -15,7 +15,7 @@ from reconciler.config.settings import ResultsSettings, SprintsSettings
 from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
 from reconciler.reconcile import Order, World, reconcile
-from tests import building
+from tests import accounting, building
 from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import START, Clock, FakeGitLab, FakeRally
 
@@ -135,7 +135,7 @@ class Team:
         settings = replace(building.settings(rally, self.results), sprints=self.config)
         world = World(self.gitlab, self.rally, ledger or self.ledger, settings, self.stop, self.clock)
         outcome = reconcile(world, (), order or Order("once"))
-        assert views.tests(self.ledger.store)["unaccounted"] == 0
+        accounting.check(self.ledger.store)
         return outcome
 
     def sprint_sets(self) -> Outcome:

@@ -22,7 +22,7 @@ from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Mapping
 from reconciler.model import Build, TestCaseResult
 from reconciler.plan import Add, Verdicts, missing
-from tests import building
+from tests import accounting, building
 from tests.fakes import START, FakeRally
 from tests.fates import fails, later, says_no, silent
 
@@ -68,8 +68,7 @@ class Office:
         busy = {intent.test_case for intent in self.ledger.entries.open_intents()}
         dispatcher = Dispatcher(self.desk, limits, self.stop, self.sent)
         dispatcher.send(self.due(), busy=busy, now=lambda: START)
-        told = views.tests(self.ledger.store)
-        assert told["unaccounted"] == 0
+        accounting.check(self.ledger.store)
         return dispatcher
 
     @property
