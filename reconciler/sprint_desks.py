@@ -95,8 +95,10 @@ class SetDesk:
         for letter in letters:
             self.ledger.withdraw_set(ObjectID(letter.row), why, now)
 
-    def unheard(self, letters: Sequence[Letter[SetItem, NewTestSet]], why: str, now: datetime) -> None:
-        """Do nothing: the open intents say it."""
+    def unheard(self, letters: Sequence[Letter[SetItem, NewTestSet]], why: str, now: datetime) -> None:  # noqa: ARG002 - a desk's signature
+        """Leave the intents open; their requests may be alive from now on."""
+        for letter in letters:
+            self.ledger.unheard_set(ObjectID(letter.row), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +179,10 @@ class MemberDesk:
         for letter in letters:
             self.ledger.withdraw_members(letter.item.iteration, letter.item.cases)
 
-    def unheard(self, letters: Sequence[Letter[MemberItem, MemberItem]], why: str, now: datetime) -> None:
-        """Do nothing: the open intents say it."""
+    def unheard(self, letters: Sequence[Letter[MemberItem, MemberItem]], why: str, now: datetime) -> None:  # noqa: ARG002 - a desk's signature
+        """Leave the intents open; their requests may be alive from now on."""
+        for letter in letters:
+            self.ledger.unheard_members(letter.item.iteration, letter.item.cases, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +258,10 @@ class FolderDesk:
         for letter in letters:
             self.ledger.withdraw_folder(letter.item.project, letter.item.iteration, why, now)
 
-    def unheard(self, letters: Sequence[Letter[FolderItem, NewTestFolder]], why: str, now: datetime) -> None:
-        """Do nothing: the open intents say it."""
+    def unheard(self, letters: Sequence[Letter[FolderItem, NewTestFolder]], why: str, now: datetime) -> None:  # noqa: ARG002 - a desk's signature
+        """Leave the intents open; their requests may be alive from now on."""
+        for letter in letters:
+            self.ledger.unheard_folder(letter.item.project, letter.item.iteration, now)
 
 
 @dataclass(frozen=True, slots=True)

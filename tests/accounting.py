@@ -61,6 +61,8 @@ GROUP BY report_id HAVING r.tests <> COUNT(t.test_id) OR SUM(t.job_id <> r.job_i
 
 
 def _misplaced(store: Store, *, settled: bool, skips_count: bool | None) -> Iterator[str]:
+    if settled and store.value("SELECT COUNT(*) FROM entries WHERE state = 'intended'"):
+        yield "a result is in doubt"
     for test, number, state, superseded, mapping, skipped, sent, rank in store.rows(_STANDING):
         allowed = {RANKS[rank]} if rank else {"held"}
         if superseded:
@@ -75,12 +77,13 @@ def _misplaced(store: Store, *, settled: bool, skips_count: bool | None) -> Iter
             yield f"test {test} and {number - 1} more: {state}, and should be {allowed} ({mapping})"
 
 
+# An intent changes nothing yet: until its answer is known a test may be pending, or where it was before.
 _STANDING = """
 WITH took AS (
     SELECT c.test_id, e.entry_id, e.pipeline_id, e.formatted_id, e.revision, e.state, c.decided,
         MAX(e.state = 'done') OVER (PARTITION BY c.test_id, e.formatted_id) AS ever_done,
         ROW_NUMBER() OVER (PARTITION BY c.test_id, e.formatted_id ORDER BY e.revision DESC) AS place
-    FROM contributions c JOIN entries e USING (entry_id)
+    FROM contributions c JOIN entries e USING (entry_id) WHERE e.state <> 'intended'
 ),
 newest AS (SELECT pipeline_id, formatted_id, MAX(revision) AS revision FROM entries GROUP BY 1, 2),
 stale AS (
@@ -88,7 +91,6 @@ stale AS (
 ),
 said (test_id, sent, rank) AS (
     SELECT t.test_id, k.test_id IS NOT NULL, CASE
-        WHEN k.state = 'intended' THEN 1
         WHEN k.entry_id IN (SELECT entry_id FROM stale) THEN IIF(g.object_id IS NULL, 2, 1)
         WHEN g.object_id IS NULL AND COALESCE(k.ever_done, 0) = 0 THEN 2
         WHEN k.test_id IS NULL THEN 1
@@ -97,7 +99,7 @@ said (test_id, sent, rank) AS (
     FROM tests t JOIN targets g USING (subject_id)
     LEFT JOIN took k ON k.test_id = t.test_id AND k.formatted_id = g.formatted_id AND k.place = 1
     UNION ALL
-    SELECT k.test_id, 1, CASE k.state WHEN 'intended' THEN 1 WHEN 'refused' THEN 3 ELSE 5 - k.decided END
+    SELECT k.test_id, 1, IIF(k.state = 'refused', 3, 5 - k.decided)
     FROM took k JOIN tests t USING (test_id)
     WHERE k.place = 1 AND t.subject_id NOT IN (SELECT subject_id FROM targets)
 ),

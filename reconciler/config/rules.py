@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
@@ -190,7 +191,7 @@ def file() -> Rule:
 
     def read(value: str, place: Place) -> Path:
         path = place.folder / _line(value)
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where the folder above may not be entered
             raise Wrong("names a folder", "name a file in it")
         return path
 

@@ -41,6 +41,14 @@ class SprintFolders:
                 [project, iteration, name, stamp(now)],
             )
 
+    def unheard_folder(self, project: ObjectID, iteration: int, now: datetime) -> None:
+        """Write down that the request was given up only now: it may be alive for as long from here."""
+        with self._store.transaction():
+            self._store.run(
+                "UPDATE folders SET intended_at = ? WHERE project_id = ? AND iteration_id = ? AND state = 'intended'",
+                [stamp(now), project, iteration],
+            )
+
     def confirm_folder(self, project: ObjectID, iteration: int, name: str, object_id: ObjectID, now: datetime) -> None:
         """Write down that the folder is there: created, or found."""
         with self._store.transaction():

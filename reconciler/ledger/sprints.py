@@ -190,6 +190,14 @@ class Sprints(SprintFolders):
                 [iteration, name, stamp(now)],
             )
 
+    def unheard_set(self, iteration: ObjectID, now: datetime) -> None:
+        """Write down that the request was given up only now: it may be alive for as long from here."""
+        with self._store.transaction():
+            self._store.run(
+                "UPDATE test_sets SET intended_at = ? WHERE iteration_id = ? AND state = 'intended'",
+                [stamp(now), iteration],
+            )
+
     def confirm_set(self, iteration: ObjectID, object_id: ObjectID) -> None:
         """Write down that it was created, and as which object."""
         with self._store.transaction():
@@ -302,6 +310,10 @@ class Sprints(SprintFolders):
     def intend_members(self, iteration: ObjectID, cases: Iterable[ObjectID], now: datetime) -> None:
         """Write down that these are about to be put into the set."""
         self._step(iteration, cases, "state = 'intended', intended_at = ?", "wanted", stamp(now))
+
+    def unheard_members(self, iteration: ObjectID, cases: Iterable[ObjectID], now: datetime) -> None:
+        """Write down that the request was given up only now: it may be alive for as long from here."""
+        self._step(iteration, cases, "intended_at = ?", "intended", stamp(now))
 
     def confirm_members(self, iteration: ObjectID, cases: Iterable[ObjectID]) -> None:
         """Write down that these are in the set."""

@@ -43,11 +43,11 @@ def sweep(company: Company, run: Run, check: Callable[[], None], *, first: int, 
         nth += step
 
 
-def killed_at_write(company: Company, when: When) -> Run:
-    """Give a pass that Rally kills before or after it does what its n-th write asks for."""
+def killed_at_write(company: Company, when: When, *words: str) -> Run:
+    """Give a pass, or the run of these words, that Rally kills before or after it does what the n-th write asks for."""
 
     def run(nth: int) -> bool:
-        process = _begin(company.command("--once"), company)
+        process = _begin(company.command(*(words or ["--once"])), company)
         fault = company.rally.faults.add(Fault(KillClient(process.pid, when), writes_only=True, nth=nth))
         status = process.wait(60)
         company.rally.faults.remove(fault)

@@ -64,7 +64,10 @@ WRITERS: list[tuple[str, ...]] = [
     ("--sprint-sets",),
     ("verify", "--repair"),
 ]
+ENOUGH = 3
+"""How often each command runs beside the daemon."""
 READERS: list[tuple[str, ...]] = [("status",), ("review",), ("verify",)]
+EVERYBODY: list[tuple[str, ...]] = [(), ("--once",), ("verify", "--repair"), *READERS]
 
 
 def ran(company: Company, *words: str, inside: Sequence[str] = ()) -> Ran:
@@ -121,16 +124,15 @@ def test_every_writer_beside_the_daemon_is_told_who_it_is_within_five_seconds(co
     company.pipeline({"unit": junit("a_TC1")})
     with daemon(company) as process:
         assert eventually(lambda: company.results() != {})
-        for some in (WRITERS[:3], WRITERS[3:]):
+        begun = time.monotonic()
+        assert ran(company, "status").status == 0
+        start_s = time.monotonic() - begun
+        wanted = rf"in use by pid {process.pid} on {re.escape(socket.gethostname())} since 20\d\d-\d\d-\d\dT\S+Z "
+        for some in (WRITERS[:1], WRITERS[1:3], WRITERS[3:]):
             begun = time.monotonic()
-            running = [_begun(company, *words) for words in some]
-            for other in running:
-                said = line(_ended(other), 75)
-                assert re.search(
-                    rf"in use by pid {process.pid} on {re.escape(socket.gethostname())} since \d{{4}}-\d\d-\d\dT.*Z ",
-                    said,
-                )
-            assert time.monotonic() - begun < 5 + 2  # three at once on two cores
+            for other in [_begun(company, *words) for words in some]:
+                assert re.search(wanted, line(_ended(other), 75))
+            assert time.monotonic() - begun < 5 + len(some) * start_s
         later = company.pipeline({"unit": junit("b_TC2!")})
         assert eventually(lambda: company.verdicts(later) == {"TC2/1": "Fail"})
 
@@ -157,9 +159,11 @@ def test_nobody_beside_a_writing_daemon_ever_hears_of_a_lock(company: Company) -
         threads = [threading.Thread(target=repeat, args=[words]) for words in commands]
         for thread in threads:
             thread.start()
-        for n in range(12):
+        for n in range(100):
             company.pipeline({"unit": junit(*(f"t{k}_TC{1 + (n + k) % 9}" for k in range(20)))})
-            time.sleep(0.3)
+            time.sleep(0.2)
+            if min(seen[words[0]] for words in commands) >= ENOUGH:
+                break
         stop.set()
         for thread in threads:
             thread.join()
@@ -167,7 +171,7 @@ def test_nobody_beside_a_writing_daemon_ever_hears_of_a_lock(company: Company) -
     assert troubles == []
     assert "locked" not in said
     assert "ERROR" not in said
-    assert min(seen[words[0]] for words in commands) > 1
+    assert min(seen[words[0]] for words in commands) >= ENOUGH
     rows = (company.folder / "mapping.csv").read_text().splitlines()
     assert len(rows) == len(set(rows)) == 1 + seen["map"] + seen["ignore"]
     assert is_whole(company.folder / "ledger.db")
@@ -190,17 +194,17 @@ def test_readers_are_not_turned_away_while_writers_come_and_go(company: Company,
     threads = [threading.Thread(target=repeat) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for n in range(3):
+    for _ in range(2):
         company.pipeline({"unit": junit("b_TC2")})
         assert ran(company, "--once").status == 0
-    for n in range(60):
+    for n in range(30):
         with open_ledger(ledger, skips_count=False) as writing:
             writing.observations.set_cursor(f"x{n}", START)
     stop.set()
     for thread in threads:
         thread.join()
     assert troubles == []
-    assert set(read) == {2, 3, 4, 5}
+    assert set(read) == {2, 3, 4}
 
 
 def test_a_lock_that_another_program_holds_for_a_moment_is_waited_for(company: Company, ledger: Path) -> None:
@@ -262,7 +266,7 @@ def test_a_ledger_that_cannot_be_used_is_one_line_whatever_is_run(
     before = ledger.read_bytes()
     company.rally.log.clear()
     company.gitlab.server.log.clear()
-    for words in ((), ("--once",), ("verify", "--repair"), *READERS):
+    for words in EVERYBODY if spoil is damage else EVERYBODY[1:4]:
         assert re.match(said, line(ran(company, *words), 1)), words
     assert ran(company, "map", "shop.held", "TC2").status == 0
     assert ledger.read_bytes() == before
@@ -278,7 +282,7 @@ def powerless(company: Company, *words: str) -> Ran:
 def test_a_read_only_file_is_told_when_the_daemon_starts_and_can_be_read(company: Company, ledger: Path) -> None:
     """One line and status 1, not one of each pass."""
     ledger.chmod(0o400)
-    for words in ((), ("--once",), ("verify", "--repair")):
+    for words in EVERYBODY[:3]:
         assert "see that the file and its folder can be read and written" in line(powerless(company, *words), 1)
     for words in READERS:
         assert powerless(company, *words).status == 0
@@ -296,7 +300,7 @@ def test_a_folder_without_access_is_one_line_whatever_is_run(company: Company, l
     before = (home / "ledger.db").read_bytes()
     home.chmod(mode)
     try:
-        for words in ((), ("--once",), ("verify", "--repair"), *READERS):
+        for words in EVERYBODY if mode else EVERYBODY[1:4]:
             done = powerless(company, *words)
             assert line(done, 2 if done.status == 2 else 1), words
         assert "mapping.csv" in line(powerless(company, "map", "shop.held", "TC2"), 2)
@@ -344,7 +348,8 @@ def test_the_daemon_says_once_that_the_disk_is_full_and_lives_on(company: Compan
 
 def test_a_disk_without_room_is_told_to_be_full(company: Company, much: Path) -> None:
     """A real one, of a few hundred kB: SQLite's own words, and the advice to free some space."""
-    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
+    unshare = shutil.which("unshare") or "false"
+    if subprocess.run([unshare, "-rm", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this user may not mount a disk of its own")
     disk, out = company.folder / "disk", company.folder / "out"
     disk.mkdir()
@@ -352,7 +357,7 @@ def test_a_disk_without_room_is_told_to_be_full(company: Company, much: Path) ->
     shutil.copy(much, company.folder / "disk.seed")
     company.configure(ledger={"path": str(disk / "ledger.db")}, rally={"settle_after_seconds": 0})
     size = str(much.stat().st_size + 100_000)
-    inside = ["unshare", "-rm", "sh", "-ec", TINY_DISK, "sh", size, str(disk), str(out)]
+    inside = [unshare, "-rm", "sh", "-ec", TINY_DISK, "sh", size, str(disk), str(out)]
     done = ran(company, "--once", inside=inside)
     assert "full: free some space; nothing was lost, the next pass goes on" in line(done, 1)
     assert is_whole(out / "ledger.db")
@@ -369,6 +374,7 @@ def downgrade(ledger: Path, stop_before: str) -> None:
     new = ledger.with_name("new.db")
     ledger.rename(new)
     with closing(Database(ledger, strict=True)) as old:
+        old.enable_wal()
         migrations.apply(old, stop_before=stop_before)
     with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
         connection.execute("ATTACH ? AS new", [str(new)])
@@ -388,14 +394,11 @@ def rows(ledger: Path) -> dict[str, list[tuple[object, ...]]]:
     """Give all rows of the first release's tables, by its columns; the counts that triggers keep are among them."""
     with closing(sqlite3.connect(ledger)) as connection, closing(sqlite3.connect(":memory:")) as first:
         migrations.apply(Database(first, strict=True), stop_before=SECOND)
-        return {
-            table: connection.execute(
-                "SELECT "  # noqa: S608 - our own schema
-                + ", ".join(row[1] for row in first.execute(f"PRAGMA table_info({table})"))
-                + f" FROM {table} ORDER BY 1, 2"
-            ).fetchall()
-            for table in [*tables(first), "tallies"]
-        }
+        found = {}
+        for table in [*tables(first), "tallies"]:
+            columns = ", ".join(row[1] for row in first.execute(f"PRAGMA table_info({table})"))
+            found[table] = sorted(connection.execute(f"SELECT {columns} FROM {table}"), key=str)  # noqa: S608 - our own schema
+        return found
 
 
 def applied(ledger: Path) -> list[str]:

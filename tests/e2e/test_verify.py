@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,10 +14,11 @@ import pytest
 from reconciler.ledger.ledger import open_ledger
 from reconciler.model import Build, FormattedID, FoundResult, Key, ObjectID, Project, ProjectId, TestCase
 from reconciler.notes import read_key
-from reconciler.sandbox.faults import Fault, KillClient, Reset, page
+from reconciler.sandbox.faults import Fault, Reset, page
 from tests import building
 from tests.archives import packed
 from tests.company import Ran, case, junit, marked, report
+from tests.crash.sweeping import EVERY, killed_at_write
 from tests.e2e.test_daemon import daemon, eventually
 from tests.fakes import START
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from reconciler.sandbox.rally import Thing
     from tests.company import Company
 
-STEP = 1 if os.environ.get("KILL_AT_EVERY_WRITE") else 4
+STEP = 1 if EVERY else 4
 HASTY = "from reconciler import cli; cli.PATIENCE_S = 0.5; cli.main()"
 """Runs the command line with little patience for servers that are down."""
 KINDS = ("missing", "altered", "foreign", "doubled")
@@ -263,31 +262,17 @@ def test_a_test_case_that_was_deleted_is_refused_and_said(company: Company) -> N
 def test_a_kill_at_any_write_of_a_repair_doubles_nothing(company: Company, filed: Pipeline, when: When) -> None:
     """Results, contents and Attachments: the next pass makes the rest, without being asked for it again."""
     before = state(company)
-    nth, struck = 1 + (when == "after"), True
+    repair = killed_at_write(company, when, "verify", "--repair")
+    nth, struck = 1 + (when == "after" and not EVERY), True
     while struck:
         delete_all_but(company, "TC4/1")
-        struck = run_killed(company, nth, when)
+        struck = repair(nth)
         assert company.once()["left"] == 0
         assert state(company) == before
         assert verify(company) == (0, {"checked": 4})
         nth += STEP
     assert nth > 5
     assert company.verdicts(filed).keys() == {"TC1/1", "TC2/1", "TC3/1", "TC4/1"}
-
-
-def run_killed(company: Company, nth: int, when: When) -> bool:
-    """Repair with a process that is killed at its n-th write; whether it got that far."""
-    process = subprocess.Popen(
-        company.command("verify", "--repair"),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env=company.environment(),
-    )
-    fault = company.rally.faults.add(Fault(KillClient(process.pid, when), writes_only=True, nth=nth))
-    status = process.wait(60)
-    company.rally.faults.remove(fault)
-    assert status == (-signal.SIGKILL if fault.hits else os.EX_OK)
-    return bool(fault.hits)
 
 
 @pytest.mark.parametrize("action", [Reset("before"), Reset("after")], ids=["not done", "done"])

@@ -196,6 +196,7 @@ def test_what_rally_refuses_after_it_had_the_content_leaves_an_orphan(ledger: Le
     ledger.attachments.refuse([(SHOT, "no such name")], START)
     told = views.attachments(ledger.store)
     assert (told["orphaned"], told["refused"], told["pending"]) == (1, 2, 1)
+    assert ledger.store.rows("SELECT key, detail FROM audit WHERE what = 'orphaned'") == [(str(SHOT), "no such name")]
 
 
 @pytest.mark.parametrize("settled", [FILM, GONE, 77])
@@ -235,7 +236,7 @@ def test_what_cannot_be_attached_is_told_by_one_text_on_the_result(ledger: Ledge
         "\ntest_output.log\n    Rally refuses it: too odd\n    https://gitlab.test/test_output.log\n"
     ]
     (row,) = ledger.attachments.rows(1)
-    assert (row.name, row.notice, row.job_id, row.state) == (NOTICE_NAME, True, None, "pending")
+    assert (row.name, row.notice, row.job_id, row.state, row.url) == (NOTICE_NAME, True, None, "pending", "")
     told = views.attachments(ledger.store)
     assert (told["pending"], told["missing"], told["refused"]) == (1, 2, 1)
     assert [row["name"] for row in views.unattached(ledger.store)] == ["test_output.log", "a.png", "b.png"]

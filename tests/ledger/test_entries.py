@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,21 +243,26 @@ def test_groups_gather_every_current_test_of_a_test_case_that_something_is_pendi
     assert set(_groups(ledger)) == {"TC1"}
 
 
-def test_due_lists_ready_and_wholly_listed_pipelines_with_pending_tests_oldest_first(ledger: Ledger) -> None:
+def test_due_lists_ready_and_wholly_read_pipelines_with_pending_tests_by_their_first_end(ledger: Ledger) -> None:
     """One that runs again, or was updated since it was read, waits."""
+    further = building.job(1999, of=PIPELINE, name="further", at_s=99)
+    ledger.observations.store_jobs(PIPELINE, [further])
+    building.read_job(ledger, further)
     for number, status in ((90, "success"), (110, "failed"), (120, "success")):
         pipeline = building.pipeline(number, status=status)
-        job = building.job(number, of=pipeline)
+        job = building.job(number, of=pipeline, at_s=60 - number / 2)
         ledger.observations.store_pipelines([pipeline])
         ledger.observations.store_jobs(pipeline, [job])
         building.read_job(ledger, job, [building.run("x_TC1")])
         ledger.observations.mark_read(pipeline)
     _map(ledger)
-    assert ledger.entries.due() == [(90, 1), (100, 3), (110, 1), (120, 1)]
+    assert ledger.entries.due() == [(120, 1), (110, 1), (90, 1), (100, 3)]
+    assert ledger.entries.first_end(PIPELINE.id) == START + timedelta(seconds=30)
     ledger.observations.store_pipelines(
         [building.pipeline(110, status="running", at_s=1), building.pipeline(120, at_s=1)]
     )
     assert ledger.entries.due() == [(90, 1), (100, 3)]
+    assert ledger.entries.days_due() == [datetime(START.year, START.month, START.day, tzinfo=UTC)]
     assert ledger.entries.count_due() == 5
 
 

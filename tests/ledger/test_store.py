@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.errors import LedgerUnusable
+from reconciler.errors import LedgerBusy, LedgerUnusable
 from reconciler.ledger import views
 from reconciler.ledger.ledger import open_ledger
 from reconciler.ledger.schema import migrations
-from reconciler.ledger.store import in_memory, open_for_reading, open_for_writing
+from reconciler.ledger.store import _unusable, in_memory, open_for_reading, open_for_writing
 from tests import building
 from tests.fakes import START
 
@@ -273,6 +273,36 @@ def test_a_full_disk_loses_nothing_and_the_ledger_goes_on_when_there_is_room(pat
 
 
 # --- transactions, and readers beside a writer -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("database or disk is full", "free some space; nothing was lost, the next pass goes on"),
+        (
+            "database disk image is malformed",
+            "put a copy in its place, or move it away: a new ledger finds in Rally what is already there",
+        ),
+        (
+            "file is not a database",
+            "put a copy in its place, or move it away: a new ledger finds in Rally what is already there",
+        ),
+        ("disk I/O error", "see that the disk has space and is in order; nothing was lost, the next pass goes on"),
+        ("unable to open database file", "see that the file and its folder can be read and written by this user"),
+    ],
+)
+def test_each_trouble_of_sqlite_comes_with_its_advice(said: str, advice: str) -> None:
+    """In one line: which file, what SQLite said, and what a person can do."""
+    error = _unusable("/var/lib/ledger.db", sqlite3.OperationalError(said))
+    assert not isinstance(error, LedgerBusy)
+    assert str(error) == f"the ledger /var/lib/ledger.db cannot be used: {said}: {advice}"
+
+
+def test_a_ledger_that_another_program_holds_is_in_use(path: Path) -> None:
+    """As it is when another one of ours holds it: to be tried again, and not damaged."""
+    error = _unusable(str(path), sqlite3.OperationalError("database is locked"))
+    assert isinstance(error, LedgerBusy)
+    assert str(error) == f"the ledger {path} is in use by another program: close that one"
 
 
 def test_a_transaction_is_all_or_nothing_and_so_is_one_inside_it(path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,23 +20,19 @@ from reconciler.config.settings import SprintsSettings
 from reconciler.errors import NotDone, ReconcilerError, ServiceDown, Unauthorized
 from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
-from reconciler.model import Rejected
 from reconciler.reconcile import Order, World, reconcile
 from tests import accounting, building
-from tests.fake_sprints import ROOT, AddMembers
+from tests.fake_sprints import ROOT
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import Killed, fails, killed, later, says_no, silent
+from tests.property.sprint_model import Registry, by_hand_too, conflict, is_in, order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
-    from typing import Any
-
-    from reconciler.model import Iteration, NewTestSet, ObjectID, TestCase, TestCaseResult, WorkItem
+    from reconciler.model import Iteration, ObjectID, TestCase, TestCaseResult, WorkItem
     from reconciler.reconcile import Outcome
-    from tests.fakes import Answers, Step
+    from tests.fakes import Step
 
-EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "30"))
 STILL_ALIVE_S = 300
 """How long a request that gave no answer may go on in Rally; below `settle_after_seconds`."""
 SETTLED_S, DAY_S = 400, 86_400
@@ -49,24 +45,8 @@ OURS, OTHERS = 0, 1
 _place = st.integers(0, 99)
 _formatted_id = st.sampled_from(CASES)
 
-
-def _by_hand_too(rally: FakeRally, wanted: Sequence[Any]) -> Answers:
-    """Let a person put one of these test cases into the set in the last moment: Rally refuses the request."""
-    for one in wanted:
-        if isinstance(one, AddMembers) and one.test_set in rally.sets:
-            rally.enrolled[one.test_set].add(one.test_cases[0])
-    return rally.carry_out(wanted)
-
-
-def _conflict(rally: FakeRally, wanted: Sequence[Any]) -> Answers:
-    """Let another writer be in the way; who has put in one of these test cases."""
-    with suppress(KeyError):
-        _by_hand_too(rally, wanted[:1] if isinstance(wanted[0], AddMembers) else [])
-    return says_no([0], "Concurrency conflict", conflict=True)(rally, wanted)
-
-
 _fate = st.one_of(
-    st.just(_by_hand_too),
+    st.just(by_hand_too),
     st.builds(silent, st.integers(0, 1)),
     st.builds(later),
     st.builds(killed, st.integers(0, 1)),
@@ -82,35 +62,6 @@ _fate = st.one_of(
         ]
     ),
 )
-
-
-@dataclass(slots=True)
-class Registry(FakeRally):
-    """A Rally that knows which ledger made a set, and shows each result to an inspector."""
-
-    ledger: object = None
-    """Whose process is asking."""
-    inspect: Callable[[TestCaseResult], None] = lambda _: None
-    senders: list[tuple[NewTestSet, object]] = field(default_factory=list)
-    made: dict[ObjectID, object] = field(default_factory=dict)
-    """By which ledger each set was made that no person made."""
-
-    def add_test_set(self, new: NewTestSet) -> ObjectID | Rejected:
-        """Note who wants it; the request may be carried out later."""
-        self.senders.append((new, self.ledger))
-        return FakeRally.add_test_set(self, new)
-
-    def _add_test_set(self, new: NewTestSet) -> ObjectID | Rejected:
-        number = FakeRally._add_test_set(self, new)
-        if not isinstance(number, Rejected):
-            self.made[number] = next(ledger for one, ledger in self.senders if one is new)
-        return number
-
-    def _create_result(self, result: TestCaseResult) -> ObjectID | Rejected:
-        number = FakeRally._create_result(self, result)
-        if not isinstance(number, Rejected):
-            self.inspect(result)
-        return number
 
 
 class Machine(RuleBasedStateMachine):
@@ -309,7 +260,7 @@ class Machine(RuleBasedStateMachine):
     def sprint_begins_with_a_conflict(self, which: int, lets: int) -> None:
         """Let another writer be in the way once, of a set, its members or a folder."""
         self.conflicts += 1
-        self.sprint_begins_with_trouble(which, 0, lets, _conflict, "")
+        self.sprint_begins_with_trouble(which, 0, lets, conflict, "")
 
     @rule(seconds=st.sampled_from([10, 200, SETTLED_S, 3_600, DAY_S]))
     def time_passes(self, seconds: int) -> None:
@@ -384,26 +335,26 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def folders_are_made_once(self) -> None:
         """Where no other ledger looks after the same sprints."""
-        if views.last_pass(self.ledgers[OTHERS].store) is None:
+        if not self.rally.races:
             places = Counter((one.name, one.project, one.parent) for one in self.rally.folders.values())
             assert max(places.values(), default=1) == 1, places
 
     def _inspect(self, result: TestCaseResult) -> None:
         """Note what the result's set should be; judged after the pass, for this is another thread than the ledger's."""
         if self._believable() and self.rally.ledger is not None:
-            homes = [one for one in self._homes(self.rally.cases[result.test_case]) if _is_in(one, result.date)]
+            homes = [one for one in self._homes(self.rally.cases[result.test_case]) if is_in(one, result.date)]
             carried = self.rally.sprints[self.rally.sets[result.test_set].iteration] if result.test_set else None
             self.noted.append((result, carried, homes))
 
     def _judge(self) -> None:
         """See that each result carries the set of a sprint of its date, and that of the one it belongs in."""
         for result, carried, homes in self.noted:
-            assert carried is None or _is_in(carried, result.date), result
+            assert carried is None or is_in(carried, result.date), result
             for sprint in homes:
                 known = self.ledgers[OURS].sprints.known_set(sprint.object_id, self.clock())
                 if known and known.state == "done" and result.test_case not in self._refused(sprint):
                     assert carried is not None, (result, sprint)
-                    assert _order(carried) >= _order(sprint), (result, sprint)
+                    assert order(carried) >= order(sprint), (result, sprint)
         self.noted.clear()
 
     def _sets_are_filled(self) -> None:
@@ -455,6 +406,7 @@ class Machine(RuleBasedStateMachine):
         self.rally.ledger = self.ledgers[ledger]
         world = World(self.gitlab, self.rally, self.ledgers[ledger], self.settings, threading.Event(), self.clock)
         alone = ledger == OTHERS
+        self.rally.races |= alone
         try:
             return reconcile(world, (), Order("once", dry_run=dry_run, collects=not alone, sends=not alone))
         finally:
@@ -497,14 +449,6 @@ class Machine(RuleBasedStateMachine):
             for ledger in self.ledgers:
                 ledger.store.close()
             logger.enable("reconciler")
-
-
-def _is_in(sprint: Iteration, date: datetime) -> bool:
-    return sprint.starts_at <= date.replace(microsecond=0) <= sprint.ends_at
-
-
-def _order(sprint: Iteration) -> tuple[datetime, ObjectID]:
-    return sprint.starts_at, sprint.object_id
 
 
 test_each_sprint_has_one_set_and_its_results_are_in_it = Machine.TestCase

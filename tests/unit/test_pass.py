@@ -38,6 +38,7 @@ class Shop:
     ledger: Ledger
     rows: dict[str, str] = field(default_factory=dict)
     results: ResultsSettings = field(default_factory=ResultsSettings)
+    batch_size: int = 50
     stop: threading.Event = field(default_factory=threading.Event)
 
     def pipeline(self, **jobs: Sequence[str]) -> Pipeline:
@@ -49,7 +50,8 @@ class Shop:
 
     def once(self, order: Order | None = None) -> Outcome:
         """Make a pass."""
-        settings = building.settings(building.rally_settings(max_concurrency=1), self.results)
+        rally = building.rally_settings(max_concurrency=1, batch_size=self.batch_size)
+        settings = building.settings(rally, self.results)
         world = World(self.gitlab, self.rally, self.ledger, settings, self.stop, self.clock)
         rows = [Row(line, f"shop.{test}", said) for line, (test, said) in enumerate(self.rows.items(), 2)]
         return reconcile(world, rows, order or Order("once"))
@@ -199,11 +201,36 @@ def test_a_test_case_that_is_there_but_cannot_be_read_is_refused_with_rallys_wor
     assert shop.states() == {"refused": 1}
 
 
+@pytest.mark.parametrize("batch_size", [1, 50])
+def test_each_test_case_that_is_gone_is_found_out_in_the_same_pass(shop: Shop, batch_size: int) -> None:
+    """Whether Rally told of them in one answer or in several."""
+    shop.batch_size = batch_size
+    shop.once()
+    shop.rally.delete_case("TC1")
+    shop.rally.delete_case("TC3")
+    shop.pipeline(unit=["a_TC1", "b_TC2", "c_TC3"])
+    outcome = shop.once()
+    assert (outcome.exit_status, outcome.summary["left"], outcome.summary["refused"]) == (EXIT_DONE, 0, 0)
+    assert shop.states() == {"held": 2, "sent": 1}
+
+
+@pytest.mark.parametrize("batch_size", [1, 50])
+def test_all_refusals_of_a_pass_are_counted(shop: Shop, batch_size: int) -> None:
+    """Whether Rally told of them in one answer or in several."""
+    shop.batch_size = batch_size
+    shop.pipeline(unit=["a_TC1", "b_TC2", "c_TC3"])
+    shop.rally.refuses = lambda one: "" if one.key.formatted_id == "TC2" else "Not allowed"
+    outcome = shop.once()
+    assert (outcome.summary["refused"], outcome.summary["results_sent"]) == (2, 1)
+    assert shop.states() == {"refused": 2, "sent": 1}
+
+
 # --- the pass itself -------------------------------------------------------------------------------------------------
 
 
 def test_a_dry_run_asks_and_writes_nothing(shop: Shop) -> None:
     """It names what the next pass sends, revisions too, and nothing is intended."""
+    shop.results = ResultsSettings(build="Shop {pipeline_iid} ({pipeline_id})")
     pipeline = shop.pipeline(unit=["a_TC1"])
     shop.once()
     shop.gitlab.add_job(pipeline, "unit", "a_TC1!")
@@ -211,7 +238,11 @@ def test_a_dry_run_asks_and_writes_nothing(shop: Shop) -> None:
     outcome = shop.once(Order("once", dry_run=True))
     result, output = outcome.actions
     assert (result["kind"], result["key"], result["verdict"]) == ("result", "1/100/TC1/2", "Fail")
-    assert (output["kind"], output["name"], output["size"]) == ("attachment", "test_output.log", len("no\n"))
+    build = f"Shop {pipeline.iid} ({pipeline.id})"
+    assert (result["build"], result["test_case"]) == (build, "TC1")
+    assert output == {
+        "kind": "attachment", "build": build, "test_case": "TC1", "name": "test_output.log", "size": len("no\n"),
+    }  # fmt: skip
     assert outcome.actions[0]["date"].endswith("Z")
     assert len(shop.rally.requests) == before
     assert views.entries(shop.ledger.store)["intended"] == 0
