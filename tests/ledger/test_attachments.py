@@ -15,7 +15,8 @@ from reconciler.ledger import views
 from reconciler.ledger.attachments import NOTICE_BEGIN, NOTICE_NAME
 from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import Ledger, in_memory
-from reconciler.model import ArtifactListing, ObjectID, Outcome
+from reconciler.model import ArtifactListing, FoundResult, ObjectID, Outcome
+from reconciler.plan import Absorb
 from tests import building
 from tests.building import BUILD, DAY
 from tests.fakes import START
@@ -107,6 +108,19 @@ def test_only_results_that_are_in_rally_get_files(ledger: Ledger) -> None:
     assert (holder.entry_id, holder.result, holder.build, holder.formatted_id) == (1, 9001, BUILD, "TC1")
     ledger.entries.confirm([(2, ObjectID(9002))], START)
     assert [holder.result for holder in ledger.attachments.holders()] == [9001, 9002]
+
+
+def test_a_result_that_was_found_is_as_old_as_the_day_it_was_found(ledger: Ledger) -> None:
+    """Its own date is not the ledger's to tell; results that are older by theirs come first, whatever their ids."""
+    later = START + DAY
+    key = building.add("TC2", pipeline_id=100, revision=2).key
+    ledger.entries.adopt([FoundResult(key, ObjectID(8500), BUILD, "Pass")], {key.pipeline_id: key.project_id}, later)
+    ledger.entries.absorb([(Absorb(3, (2,), decides=True), [_wanted("b.png", file_id=1)])], later)
+    ledger.entries.confirm([(2, ObjectID(9002))], START)
+    first = building.add("TC1").date
+    assert [(holder.entry_id, holder.date) for holder in ledger.attachments.holders()] == [
+        (1, first), (2, first), (3, later),
+    ]  # fmt: skip
 
 
 def test_a_row_tells_where_its_bytes_are(ledger: Ledger) -> None:
@@ -240,6 +254,14 @@ def test_what_cannot_be_attached_is_told_by_one_text_on_the_result(ledger: Ledge
     told = views.attachments(ledger.store)
     assert (told["pending"], told["missing"], told["refused"]) == (1, 2, 1)
     assert [row["name"] for row in views.unattached(ledger.store)] == ["test_output.log", "a.png", "b.png"]
+
+
+def test_a_file_without_a_link_is_told_without_one(ledger: Ledger) -> None:
+    """What stood in the report itself, say."""
+    with ledger.store.transaction():
+        ledger.store.run("UPDATE attachments SET url = '' WHERE attachment_id = ?", [SHOT])
+    ledger.attachments.lose([(SHOT, "it is broken")], START)
+    assert _notices(ledger) == [NOTICE_BEGIN + "\na.png\n    it is broken\n"]
 
 
 def test_a_text_that_was_begun_is_left_as_it_is_and_another_one_follows(ledger: Ledger) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,23 @@ def test_a_second_process_is_refused_within_five_seconds_and_told_who_holds_it(l
         assert "\n" not in str(error.value)
         assert error.value.exit_status == EXIT_TRY_AGAIN == 75
     assert not ledger.exists()
+
+
+def test_the_note_of_a_holder_tells_its_time_in_utc_wherever_it_is(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the second, with a Z: the reader may sit in another time zone."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        with writer_lock(ledger):
+            told = json.loads(ledger.with_name("ledger.db.lock").read_text())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (told["pid"], told["host"]) == (os.getpid(), socket.gethostname())
+    since = datetime.strptime(told["since"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert abs((datetime.now(UTC) - since).total_seconds()) < 60
 
 
 def test_the_lock_of_a_killed_process_is_free_at_once(ledger: Path) -> None:

@@ -252,6 +252,16 @@ def test_what_was_not_made_is_missing_as_before_and_still_ordered(remade: Ledger
     assert remade.store.value("SELECT COUNT(*) FROM audit WHERE what = 'withdrawn'") == 3
 
 
+def test_the_tests_of_what_was_not_made_stand_as_they_did(remade: Ledger) -> None:
+    """They count for the result as it was sent; nothing is to be sent for them but what was ordered."""
+    remade.store.run("DELETE FROM outdated")
+    entry_id = intent(remade)
+    assert states(remade) == {"pending": 11, "sent": 1}
+    remade.entries.withdraw([entry_id], "Rally does not have it", LATER)
+    assert states(remade) == {"pending": 9, "sent": 2, "merged": 1}
+    assert remade.store.value("SELECT settled_at FROM entries WHERE entry_id = ?", [entry_id]) == stamp(LATER)
+
+
 def test_an_order_is_left_over_work_until_it_is_cancelled(ledger: Ledger) -> None:
     """Ordered twice, it is one order."""
     send(ledger, draft("TC1"))

@@ -46,9 +46,7 @@ _place = st.integers(0, 99)
 _formatted_id = st.sampled_from(CASES)
 
 _fate = st.one_of(
-    st.just(by_hand_too),
     st.builds(silent, st.integers(0, 1)),
-    st.builds(later),
     st.builds(killed, st.integers(0, 1)),
     st.builds(later),
     st.sampled_from(
@@ -62,6 +60,10 @@ _fate = st.one_of(
         ]
     ),
 )
+_trouble = st.sampled_from(
+    [later(), later(), silent(0), silent(1), killed(0), killed(1), by_hand_too, fails(NotDone("no", retry_after_s=0.0))]
+)
+_lets = st.integers(0, 3)
 
 
 class Machine(RuleBasedStateMachine):
@@ -90,7 +92,7 @@ class Machine(RuleBasedStateMachine):
         """Results that were created in this pass, the sprint whose set they carry, and those they belong in."""
         self.conflicts = self.number = 0
         self.sprint_begins(days=14, project=0)
-        self.story_comes(0)
+        self.story_changes(None, 0)
         for place, formatted_id in enumerate(CASES):
             self.rally.add_case(formatted_id, of=self._items()[0] if place < 3 else None)
 
@@ -113,111 +115,92 @@ class Machine(RuleBasedStateMachine):
         name = f'Sprint "{self.number}" & (ü)'
         self.rally.add_iteration(name, begins, begins + timedelta(days=days), self.projects[project])
 
-    @rule(which=_place)
-    def sprint_has_a_twin(self, which: int) -> None:
-        """Plan the same sprint in the other project, if it has none yet."""
+    @rule(which=_place, what=st.sampled_from(["twin", "renamed", "renamed", "shorter", "longer"]))
+    def sprint_changes(self, which: int, what: str) -> None:
+        """Plan it in the other project too, give it another number, or move its end: perhaps it is over by that."""
         one = self._sprint(which)
-        other = next(project for project in self.projects if project != one.project_id)
-        if all((twin.name, twin.project_id) != (one.name, other) for twin in self.rally.sprints.values()):
-            self.rally.add_iteration(one.name, one.starts_at, one.ends_at, other)
+        match what:
+            case "twin":
+                other = next(project for project in self.projects if project != one.project_id)
+                if all((twin.name, twin.project_id) != (one.name, other) for twin in self.rally.sprints.values()):
+                    self.rally.add_iteration(one.name, one.starts_at, one.ends_at, other)
+            case "renamed":
+                self.number += 1
+                self.by_hand.add(self.rally.change_iteration(one, name=f"Part {self.number}").object_id)
+            case _:
+                days = timedelta(days=2 if what == "longer" else -3)
+                self.rally.change_iteration(one, ends_at=max(one.starts_at, one.ends_at + days))
 
-    @rule(which=_place)
-    def sprint_is_renamed(self, which: int) -> None:
-        """Its number is another one, too."""
-        self.number += 1
-        self.by_hand.add(self.rally.change_iteration(self._sprint(which), name=f"Part {self.number}").object_id)
+    @rule(which=st.none() | _place, where=st.none() | _place)
+    def story_changes(self, which: int | None, where: int | None) -> None:
+        """Let one come, or move one into another sprint or into none."""
+        sprint = None if where is None else self._sprint(where)
+        if which is None:
+            self.rally.add_item(sprint)
+        else:
+            self.rally.schedule(self._items()[which % len(self._items())], sprint)
 
-    @rule(which=_place, days=st.sampled_from([-3, 2]))
-    def sprint_ends_on_another_day(self, which: int, days: int) -> None:
-        """Perhaps it is over by that, or on again."""
-        one = self._sprint(which)
-        self.rally.change_iteration(one, ends_at=max(one.starts_at, one.ends_at + timedelta(days=days)))
-
-    @rule(which=_place)
-    def story_comes(self, which: int) -> None:
-        """Schedule a new one."""
-        self.rally.add_item(self._sprint(which))
-
-    @rule(which=_place, where=st.none() | _place)
-    def story_is_moved(self, which: int, where: int | None) -> None:
-        """Schedule one in another sprint, or in none."""
-        items = self._items()
-        self.rally.schedule(items[which % len(items)], None if where is None else self._sprint(where))
-
-    @rule(formatted_id=_formatted_id, which=_place)
-    def test_case_is_linked(self, formatted_id: str, which: int) -> None:
-        """It is another story's now."""
-        item = self._items()[which % len(self._items())]
+    @rule(formatted_id=_formatted_id, which=_place, what=st.sampled_from(["linked", "moved", "deleted", "back"]))
+    def test_case_changes(self, formatted_id: str, which: int, what: str) -> None:
+        """Make it another story's or project's, put it into the recycle bin, or take it out."""
+        if what == "deleted":
+            self.rally.delete_case(formatted_id)
+        if what == "back":
+            self.rally.restore_case(formatted_id)
         for case in self._cases(formatted_id):
-            self.rally.work_products[case.object_id] = item.object_id
-            self._touch(item.object_id)
-
-    @rule(formatted_id=_formatted_id, project=st.integers(0, 1))
-    def test_case_changes_its_project(self, formatted_id: str, project: int) -> None:
-        """Sets of the old one hold it on."""
-        for case in self._cases(formatted_id):
-            moved = replace(case, project_id=self.projects[project], updated_at=self.clock.tick())
-            self.rally.cases[case.object_id] = moved
+            if what == "linked":
+                self.rally.work_products[case.object_id] = self._items()[which % len(self._items())].object_id
+            if what == "moved":
+                self.rally.cases[case.object_id] = replace(case, project_id=self.projects[which % 2])
             self._touch(self.rally.work_products.get(case.object_id))
-
-    @rule(formatted_id=_formatted_id, there=st.booleans())
-    def test_case_is_deleted_or_comes_back(self, formatted_id: str, there: bool) -> None:  # noqa: FBT001 - drawn by name
-        """It goes to the recycle bin, or out of it."""
-        (self.rally.restore_case if there else self.rally.delete_case)(formatted_id)
 
     # --- people and test sets ---
 
-    @rule(which=_place, formatted_id=_formatted_id)
-    def person_makes_a_set(self, which: int, formatted_id: str) -> None:
-        """Of the name that ours has."""
-        sprint = self._sprint(which)
-        name = sprints.set_name(self.settings.sprints.test_set_name, "", sprint, self.rally.longest_name)
-        self.rally.add_set_by_hand(name, sprint, *self._cases(formatted_id))
-        self.by_hand.add(sprint.object_id)
-
-    @precondition(lambda self: self.rally.sets)
-    @rule(which=_place)
-    def person_deletes_a_set(self, which: int) -> None:
-        """Take one away: it is not made again."""
-        number = sorted(self.rally.sets)[which % len(self.rally.sets)]
-        self.by_hand.add(self.rally.sets[number].iteration)
-        self.rally.delete_set(number)
-
-    @precondition(lambda self: self.rally.sets)
-    @rule(which=_place, formatted_id=_formatted_id)
-    def person_puts_in_a_test_case(self, which: int, formatted_id: str) -> None:
-        """Before us, perhaps."""
-        number = sorted(self.rally.sets)[which % len(self.rally.sets)]
-        self.rally.enrolled[number] |= {case.object_id for case in self._cases(formatted_id)}
+    @rule(which=_place, formatted_id=_formatted_id, what=st.sampled_from(["makes", "deletes", "puts in"]))
+    def person_changes_a_set(self, which: int, formatted_id: str, what: str) -> None:
+        """Make one of the name that ours has, delete one, or put a test case into one."""
+        cases = self._cases(formatted_id)
+        if what == "makes":
+            sprint = self._sprint(which)
+            name = sprints.set_name(self.settings.sprints.test_set_name, "", sprint, self.rally.longest_name)
+            self.rally.add_set_by_hand(name, sprint, *cases)
+            self.by_hand.add(sprint.object_id)
+        elif self.rally.sets:
+            number = sorted(self.rally.sets)[which % len(self.rally.sets)]
+            if what == "puts in":
+                self.rally.enrolled[number] |= {case.object_id for case in cases}
+            else:
+                self.by_hand.add(self.rally.sets[number].iteration)
+                self.rally.delete_set(number)
 
     # --- passes ---
 
-    @rule(
-        which=_place,
-        project=st.integers(0, 1),
-        lets=st.integers(0, 3),
-        fate=_fate,
-        then=st.sampled_from(["", "", "renamed", "renamed", "over", "result", "set", "deleted"]),
-    )
-    def sprint_begins_with_trouble(self, which: int, project: int, lets: int, fate: Step, then: str) -> None:
-        """Meet trouble over the first writes of a new sprint, and make another pass at once, before it is settled."""
-        self.sprint_begins(days=7, project=project)
+    @rule(which=_place, lets=_lets, fate=_trouble, then=st.sampled_from(["", "renamed", "over", "result", "set"]))
+    def sprint_begins_with_trouble(self, which: int, lets: int, fate: Step, then: str) -> None:
+        """Meet trouble over the first writes of a new sprint; make a pass before that can be settled, and one after."""
+        self.sprint_begins(days=7, project=which % 2)
         newest = len(self.rally.sprints) - 1
-        self.story_is_moved(which, newest)
+        self.story_changes(which, newest)
         self.rally.sprint_steps.extend([FakeRally.carry_out] * lets + [fate])
         self._pass()
         self.rally.sprint_steps.clear()
-        if then == "renamed":
-            self.sprint_is_renamed(newest)
-        elif then == "over":
-            self.clock.advance(8 * DAY_S)
-        elif then == "result":
-            self.pipeline_finishes(set(CASES))
-        elif then == "set":
-            self.person_makes_a_set(newest, CASES[0])
-        elif then == "deleted":
-            self.test_case_is_deleted_or_comes_back(CASES[which % len(CASES)], there=False)
+        match then:
+            case "renamed":
+                self.sprint_changes(newest, "renamed")
+            case "over":
+                self.clock.advance(8 * DAY_S)
+            case "result":
+                self.pipeline_finishes(set(CASES))
+            case "set":
+                self.person_changes_a_set(newest, CASES[0], "makes")
         self._pass()
+        self._rest()
+        self._pass()
+
+    @rule(which=_place, lets=_lets, fate=_trouble)
+    def another_sprint_begins_with_trouble(self, which: int, lets: int, fate: Step) -> None:
+        """Let it happen more often."""
+        self.sprint_begins_with_trouble(which, lets, fate, "")
 
     @rule(formatted_ids=st.sets(_formatted_id, min_size=1))
     def pipeline_finishes(self, formatted_ids: set[str]) -> None:
@@ -260,7 +243,7 @@ class Machine(RuleBasedStateMachine):
     def sprint_begins_with_a_conflict(self, which: int, lets: int) -> None:
         """Let another writer be in the way once, of a set, its members or a folder."""
         self.conflicts += 1
-        self.sprint_begins_with_trouble(which, 0, lets, conflict, "")
+        self.sprint_begins_with_trouble(which, lets, conflict, "")
 
     @rule(seconds=st.sampled_from([10, 200, SETTLED_S, 3_600, DAY_S]))
     def time_passes(self, seconds: int) -> None:

@@ -181,6 +181,16 @@ def test_a_test_held_for_a_missing_test_case_revises_a_result_of_the_same_pipeli
     assert shop.states()["held"] == 1
 
 
+def test_a_test_that_is_only_counted_to_a_result_brings_it_no_files(shop: Shop) -> None:
+    """The result has what the tests had that it was made of; nobody expects it to change later."""
+    shop.pipeline(unit=["a_TC1!", "x!"])
+    shop.once()
+    shop.rows = {"x": "TC1"}
+    assert shop.once().summary["results_sent"] == 0
+    assert shop.states() == {"sent": 1, "merged": 1}
+    assert [len(files) for files in shop.rally.attachments().values()] == [1]
+
+
 def test_a_test_of_two_test_cases_of_which_one_is_gone_leaves_nothing_to_do_in_the_same_pass(shop: Shop) -> None:
     """Sent for the one, held for the other."""
     shop.pipeline(unit=["a_TC1"])
