@@ -6,6 +6,7 @@ STAMP := $(VENV)/.ready
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 STORIES ?= 2000
+SPOILT ?= 20000
 MACHINES := $(wildcard tests/property/test_*_machine.py)
 REPAIR := tests/e2e/test_verify.py::test_a_kill_at_any_write_of_a_repair_doubles_nothing
 
@@ -19,7 +20,8 @@ help:
 	@echo "make format        let ruff rewrite what it can"
 	@echo "make requirements  pin the dependencies again (needs uv)"
 	@echo "make crash         kill the program before and after every write and commit, and tell how many those were"
-	@echo "make soak          random stories (STORIES=2000 of each machine) and outages of days, minute by minute; takes hours"
+	@echo "make soak          the long forms, for hours: random stories (STORIES=2000 of each machine), spoilt files"
+	@echo "                   (SPOILT=20000 of each kind), outages of days minute by minute, copies of a ledger in use"
 	@echo "make clean         remove what the targets above made"
 
 demo: $(STAMP)
@@ -31,11 +33,11 @@ test: $(STAMP)
 crash: $(STAMP)
 	KILL_AT_EVERY_WRITE=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout 7200 tests/crash $(REPAIR) $(MACHINES)
 
-# The long forms: MACHINE_EXAMPLES is how many stories each machine is told, new ones each time; LONG_OUTAGE stands for
-# passes of every minute of three days, and for many more copies of a ledger in use.
+# Each variable makes some tests long, and the machines and spoilt files new ones each time.
 soak: $(STAMP)
-	MACHINE_EXAMPLES=$(STORIES) LONG_OUTAGE=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout 86400 \
-		$(MACHINES) tests/e2e/test_outage.py tests/e2e/test_ledger_lost.py
+	MACHINE_EXAMPLES=$(STORIES) FUZZ_EXAMPLES=$(SPOILT) LONG_OUTAGE=1 $(BIN)/python -m pytest -n $(WORKERS) \
+		--timeout 86400 $(MACHINES) $(wildcard tests/property/test_fuzz_*.py) \
+		tests/e2e/test_outage.py tests/e2e/test_ledger_lost.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.ledger.standing import STANDING
 from reconciler.mapping import Ignored, Mapped, Subject
 from reconciler.model import FormattedID
 
@@ -85,11 +86,19 @@ class Subjects:
             self._reopen(subject_id, gained=bool(set(wanted) - had))
 
     def _reopen(self, subject_id: int, *, gained: bool) -> None:
-        """Let a subject's tests be decided anew; those already sent only when there is a further test case for them."""
+        """Let a subject's tests be decided anew; those already sent only when there is a further test case for them.
+
+        Else they stand as the test cases say that are left: the one that was refused may not be among them.
+        """
         self._store.run(
             "UPDATE tests SET state = 'pending', was = CASE state WHEN 'held' THEN 'held' WHEN 'ignored' THEN 'ignored'"
             " ELSE 'remapped' END WHERE subject_id = :subject AND (state = 'held'"
             " OR (state = 'ignored' AND (outcome <> 'skipped' OR :skips_count))"
             " OR (:gained AND state IN ('sent', 'merged', 'refused')))",
             {"subject": subject_id, "skips_count": self._skips_count, "gained": gained},
+        )
+        self._store.run(
+            f"UPDATE tests AS t SET state = {STANDING} WHERE t.subject_id = ?"
+            " AND t.state IN ('sent', 'merged', 'refused')",
+            [subject_id],
         )

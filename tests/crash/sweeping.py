@@ -51,7 +51,7 @@ def killed_at_write(company: Company, when: When, *words: str) -> Run:
         fault = company.rally.faults.add(Fault(KillClient(process.pid, when), writes_only=True, nth=nth))
         status = process.wait(60)
         company.rally.faults.remove(fault)
-        assert status == (-signal.SIGKILL if fault.hits else os.EX_OK)
+        assert status == (-signal.SIGKILL if fault.hits else os.EX_OK), status
         return _counted(bool(fault.hits), f"killed {when} a write")
 
     return run
@@ -63,7 +63,7 @@ def killed_at_commit(company: Company, when: When) -> Run:
     def run(nth: int) -> bool:
         words = company.command("--once")[3:]
         status = _begin([sys.executable, str(KILLED_AT_A_COMMIT), when, str(nth), *words], company).wait(60)
-        assert status in {-signal.SIGKILL, os.EX_OK}
+        assert status in {-signal.SIGKILL, os.EX_OK}, status
         return _counted(status == -signal.SIGKILL, f"killed {when} a commit")
 
     return run

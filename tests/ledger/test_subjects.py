@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.ledger import views
 from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Mapping, Row
 from reconciler.model import ObjectID, Outcome
-from tests import building
+from tests import accounting, building
 from tests.building import BUILD
 from tests.fakes import START
 
@@ -44,10 +43,8 @@ def _map(ledger: Ledger, *rows: tuple[str, str], resolvable: bool = True) -> Non
 
 
 def _states(ledger: Ledger) -> list[tuple[str, str]]:
-    """Tell state and origin of each test, and see that the quick counts are right."""
-    told = views.tests(ledger.store)
-    assert told["unaccounted"] == 0
-    assert views.recount(ledger.store) == {state: n for state, n in told.items() if n and state in views.STATES}
+    """Tell state and origin of each test; the books are audited."""
+    accounting.check(ledger.store)
     return [(state, was) for state, was in ledger.store.rows("SELECT state, was FROM tests ORDER BY test_id")]
 
 
@@ -192,6 +189,19 @@ def test_a_sent_test_is_pending_again_only_for_a_further_test_case(begin: Callab
     ]  # fmt: skip
     ledger.entries.restand(PIPELINE.id)
     assert [state for state, _ in _states(ledger)] == ["pending", "merged", "merged", "pending"]
+
+
+def test_a_test_that_loses_a_test_case_stands_as_the_others_say(begin: Callable[..., Ledger]) -> None:
+    """Neither the refusal of what it does not count for any more nor what it decided there is told of it."""
+    ledger = begin(building.run("a_TC1_TC2"), building.run("b_TC1_TC2"))
+    _map(ledger)
+    _send(ledger, "TC1", 1, 2)
+    _send(ledger, "TC2", 2, 1, refused="no")
+    assert [state for state, _ in _states(ledger)] == ["refused", "refused"]
+    _map(ledger, ("a_TC1_TC2", "TC1"), ("b_TC1_TC2", "TC1"))
+    assert [state for state, _ in _states(ledger)] == ["sent", "merged"]
+    _map(ledger, ("a_TC1_TC2", "-"))
+    accounting.check(ledger.store)
 
 
 def test_a_test_that_was_re_mapped_and_back_stands_as_before_without_being_sent(begin: Callable[..., Ledger]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from reconciler.model import Iteration, NewTestSet, ObjectID, TestCaseResult
-    from tests.fakes import Answers
+    from tests.fakes import Answers, Step
 
 
 @dataclass(slots=True)
@@ -28,6 +28,8 @@ class Registry(FakeRally):
     """Whose process is asking."""
     races: bool = False
     """Whether two ledgers write to the same sets."""
+    fates: dict[type, Step] = field(default_factory=dict)
+    """What the next request of a kind meets."""
     inspect: Callable[[TestCaseResult], None] = lambda _: None
     senders: list[tuple[NewTestSet, object]] = field(default_factory=list)
     made: dict[ObjectID, object] = field(default_factory=dict)
@@ -43,6 +45,11 @@ class Registry(FakeRally):
         alive = {one.test_set for _, wanted in self.late for one in wanted if isinstance(one, AddMembers)}
         assert self.races or test_set not in alive, "two requests write to one set"
         return FakeRally.add_members(self, test_set, test_cases)
+
+    def _write_sprints(self, wanted: Sequence[Any]) -> Answers:
+        if type(wanted[0]) in self.fates:
+            self.sprint_steps.appendleft(self.fates.pop(type(wanted[0])))
+        return FakeRally._write_sprints(self, wanted)
 
     def _add_test_set(self, new: NewTestSet) -> ObjectID | Rejected:
         number = FakeRally._add_test_set(self, new)

@@ -20,9 +20,10 @@ from reconciler.config.settings import SprintsSettings
 from reconciler.errors import NotDone, ReconcilerError, ServiceDown, Unauthorized
 from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
+from reconciler.model import Move, NewTestFolder, NewTestSet
 from reconciler.reconcile import Order, World, reconcile
 from tests import accounting, building
-from tests.fake_sprints import ROOT
+from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import Killed, fails, killed, later, says_no, silent
 from tests.property.sprint_model import Registry, by_hand_too, conflict, is_in, order
@@ -63,7 +64,7 @@ _fate = st.one_of(
 _trouble = st.sampled_from(
     [later(), later(), silent(0), silent(1), killed(0), killed(1), by_hand_too, fails(NotDone("no", retry_after_s=0.0))]
 )
-_lets = st.integers(0, 3)
+_kind = st.sampled_from([NewTestSet, AddMembers, AddMembers, NewTestFolder, Move])
 
 
 class Machine(RuleBasedStateMachine):
@@ -175,15 +176,18 @@ class Machine(RuleBasedStateMachine):
 
     # --- passes ---
 
-    @rule(which=_place, lets=_lets, fate=_trouble, then=st.sampled_from(["", "renamed", "over", "result", "set"]))
-    def sprint_begins_with_trouble(self, which: int, lets: int, fate: Step, then: str) -> None:
+    @rule(
+        which=_place,
+        kind=_kind,
+        fate=_trouble,
+        then=st.sampled_from(["", "renamed", "renamed", "over", "result", "set", "another"]),
+    )
+    def sprint_begins_with_trouble(self, which: int, kind: type, fate: Step, then: str) -> None:
         """Meet trouble over the first writes of a new sprint; make a pass before that can be settled, and one after."""
-        self.sprint_begins(days=7, project=which % 2)
-        newest = len(self.rally.sprints) - 1
-        self.story_changes(which, newest)
-        self.rally.sprint_steps.extend([FakeRally.carry_out] * lets + [fate])
+        newest = self._sprint_with_cases(which)
+        self.rally.fates[kind] = fate
         self._pass()
-        self.rally.sprint_steps.clear()
+        self.rally.fates.clear()
         match then:
             case "renamed":
                 self.sprint_changes(newest, "renamed")
@@ -193,14 +197,25 @@ class Machine(RuleBasedStateMachine):
                 self.pipeline_finishes(set(CASES))
             case "set":
                 self.person_changes_a_set(newest, CASES[0], "makes")
+            case "another":
+                self._sprint_with_cases(which + 1)
         self._pass()
         self._rest()
         self._pass()
 
-    @rule(which=_place, lets=_lets, fate=_trouble)
-    def another_sprint_begins_with_trouble(self, which: int, lets: int, fate: Step) -> None:
+    def _sprint_with_cases(self, which: int) -> int:
+        """Begin a sprint whose story has some of the test cases; its place."""
+        self.sprint_begins(days=7, project=int(which % 4 == 0))
+        newest = len(self.rally.sprints) - 1
+        self.story_changes(None, newest)
+        for formatted_id in CASES[which % 3 :]:
+            self.test_case_changes(formatted_id, len(self.rally.items) - 1, "linked")
+        return newest
+
+    @rule(which=_place, kind=_kind, fate=_trouble, then=st.sampled_from(["renamed", "another"]))
+    def another_sprint_begins_with_trouble(self, which: int, kind: type, fate: Step, then: str) -> None:
         """Let it happen more often."""
-        self.sprint_begins_with_trouble(which, lets, fate, "")
+        self.sprint_begins_with_trouble(which, kind, fate, then)
 
     @rule(formatted_ids=st.sets(_formatted_id, min_size=1))
     def pipeline_finishes(self, formatted_ids: set[str]) -> None:
@@ -239,11 +254,11 @@ class Machine(RuleBasedStateMachine):
         self.without_set.clear()
 
     @precondition(lambda self: self.conflicts < 1)  # each costs a wait
-    @rule(which=_place, lets=st.integers(0, 2))
-    def sprint_begins_with_a_conflict(self, which: int, lets: int) -> None:
-        """Let another writer be in the way once, of a set, its members or a folder."""
+    @rule(which=_place, kind=_kind)
+    def sprint_begins_with_a_conflict(self, which: int, kind: type) -> None:
+        """Let another writer be in the way once."""
         self.conflicts += 1
-        self.sprint_begins_with_trouble(which, lets, conflict, "")
+        self.sprint_begins_with_trouble(which, kind, conflict, "")
 
     @rule(seconds=st.sampled_from([10, 200, SETTLED_S, 3_600, DAY_S]))
     def time_passes(self, seconds: int) -> None:

@@ -17,11 +17,10 @@ import pytest
 
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, NoAnswer
 from reconciler.ledger import store as ledger_store
-from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger
 from reconciler.mapping import Row
 from reconciler.reconcile import Order, World, reconcile
-from tests import building
+from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeRally
 from tests.fates import Killed
@@ -104,7 +103,7 @@ class Shop:
                 self.clock,
             )
             outcome = reconcile(world, (Row(2, "shop.nothing", "TC2"),), Order("once"))
-            assert views.tests(store)["unaccounted"] == 0
+            accounting.check(store)
             return outcome
 
     def asks_and_writes_nothing(self) -> None:
