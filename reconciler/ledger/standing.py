@@ -50,3 +50,11 @@ def restand_entry(store: Store, entry_id: int) -> None:
         " AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id = ?)",
         [entry_id],
     )
+
+
+def restand_subject(store: Store, subject_id: int) -> None:
+    """Bring what was sent or refused of a subject in line with the test cases that it has now, inside a transaction."""
+    store.run(
+        f"UPDATE tests AS t SET state = {STANDING} WHERE t.subject_id = ? AND t.state IN ('sent', 'merged', 'refused')",
+        [subject_id],
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reconciler.ledger.standing import STANDING
+from reconciler.ledger.standing import restand_subject
 from reconciler.mapping import Ignored, Mapped, Subject
 from reconciler.model import FormattedID
 
@@ -97,8 +97,4 @@ class Subjects:
             " OR (:gained AND state IN ('sent', 'merged', 'refused')))",
             {"subject": subject_id, "skips_count": self._skips_count, "gained": gained},
         )
-        self._store.run(
-            f"UPDATE tests AS t SET state = {STANDING} WHERE t.subject_id = ?"
-            " AND t.state IN ('sent', 'merged', 'refused')",
-            [subject_id],
-        )
+        restand_subject(self._store, subject_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reconciler.ledger.standing import restand_subject
 from reconciler.ledger.store import moment, stamp
 from reconciler.model import FormattedID
 
@@ -113,12 +114,17 @@ class TestCases:
         return taken
 
     def _resolve(self) -> None:
-        """Let the targets follow the cache; a held test whose test case has appeared is pending again."""
+        """Let the targets follow the cache: a held test whose test case has appeared is pending again.
+
+        One that was refused for a test case that is gone is held for it.
+        """
         changed = self._store.rows(
             f"UPDATE targets SET object_id = {_KNOWN} WHERE object_id IS NOT {_KNOWN} RETURNING subject_id, object_id"
         )
         for subject, object_id in changed:
-            if object_id is not None:
+            if object_id is None:
+                restand_subject(self._store, subject)
+            else:
                 self._store.run(
                     "UPDATE tests SET state = 'pending', was = 'held' WHERE subject_id = ? AND state = 'held'",
                     [subject],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reconciler.sandbox.gitlab import Pipeline
     from tests.company import Company
 
-STEP = 1 if EVERY else 16
+STEP = 1 if EVERY else 24
 PNG, LARGE = b"\x89PNG\r\n\x1a\n", noise(600_000)
 SPRINT = {"Checkout": ["TC20", "TC21"], "Payments": ["TC30"]}
 SET = "Sprint-42-Automated-Tests"
@@ -64,7 +64,7 @@ def test_a_kill_at_any_commit_loses_nothing_and_doubles_nothing(company: Company
         assert company.once()["left"] == 0
         is_whole(company, whole)
 
-    first = 3 + 7 * (when == "after")
+    first = 3 + 10 * (when == "after")
     assert sweep(company, killed_at_commit(company, when), check, first=first, step=STEP) > 30
     assert company.once()["writes"] == 0
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.errors import ServiceDown
+from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Mapping
 from reconciler.model import FormattedID
-from tests import building
+from tests import accounting, building
+from tests.building import BUILD
 from tests.fakes import START
 
 if TYPE_CHECKING:
@@ -104,6 +106,18 @@ def test_a_test_case_that_is_forgotten_holds_its_pending_tests_until_it_is_back(
     assert ledger.test_cases.unknown() == ["TC1", "TC9"]
     ledger.test_cases.update([building.case("TC1")])
     assert _states(ledger) == ["pending", "held"]
+
+
+def test_a_test_that_was_refused_for_a_test_case_that_is_gone_is_held_for_it(ledger: Ledger) -> None:
+    """Back again, it is refused again: nothing is sent a second time for it."""
+    (entry,) = ledger.entries.intend([Draft(building.add("TC1", 1), BUILD)], START)
+    ledger.entries.refuse([(entry, "no")], START)
+    ledger.test_cases.forget(FormattedID("TC1"))
+    assert _states(ledger) == ["held", "held"]
+    accounting.check(ledger.store, settled=True)
+    ledger.test_cases.update([building.case("TC1")])
+    ledger.entries.restand(PIPELINE.id)
+    assert _states(ledger) == ["refused", "held"]
 
 
 def test_a_formatted_id_that_moved_to_another_object_belongs_to_the_newer_one(ledger: Ledger) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 LETS = FakeRally.carry_out
 NOT_IN_SET = "Validation error: Could not set value for Test Set: null"
-TURNED_AWAY = [fails(NotDone("turned away", retry_after_s=0.0))] * 6
+TURNED_AWAY = [fails(NotDone("turned away", retry_after_s=0.0))] * 40
+"""More often than a pass tries, whichever of its requests are under way together."""
 READ_ONLY = "TestSet is read-only in this workspace"
 
 

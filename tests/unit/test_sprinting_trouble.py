@@ -191,6 +191,15 @@ def test_one_test_case_that_is_gone_keeps_none_of_its_chunk_out(shop: Team) -> N
     assert shop.once().summary["writes"] == 0
 
 
+def test_a_no_that_cannot_be_looked_into_now_is_looked_into_by_the_next_pass_at_once(shop: Team) -> None:
+    """It was a plain one: nothing of the request is alive, so nobody has to wait for it."""
+    shop.rally.sprint_steps += [LETS, says_no([0], "Validation error: no")]
+    shop.rally.troubles["members_of"].append(ServiceDown("Rally", "no answer"))
+    assert shop.once().exit_status == EXIT_TRY_AGAIN
+    assert shop.once().exit_status == EXIT_DONE
+    assert shop.members() == {SET: ["TC1", "TC2"]}
+
+
 def test_a_test_case_that_rally_refuses_for_a_reason_of_its_own_is_told_with_it(shop: Team) -> None:
     """Two of them, and the others are in."""
     bad = {number for number, case in shop.rally.cases.items() if case.formatted_id == "TC2"}
@@ -264,7 +273,7 @@ def test_what_was_certainly_not_done_is_done_by_the_next_pass(
     shop: Team, error: Exception, exit_status: int, before: int
 ) -> None:
     """It is withdrawn at once: no time need pass."""
-    shop.rally.sprint_steps += [LETS] * before + [fails(error)] * 6
+    shop.rally.sprint_steps += [LETS] * before + [fails(error)] * 40
     outcome = shop.once()
     assert outcome.exit_status == exit_status
     shop.rally.sprint_steps.clear()
