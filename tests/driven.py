@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconciler import cli
+from reconciler.cli import building
 from reconciler.reconcile import Order, reconcile
 from reconciler.wire import breaker
 
@@ -82,9 +82,9 @@ def main() -> None:
     """Make a pass for each moment that is read, as the daemon's poll of GitLab does."""
     told: list[datetime] = []
     breaker.COOLING_S = breaker.LONGEST_COOLING_S = COOLS_S
-    settings, rows = cli._configured(Path(sys.argv[1]))
+    settings, rows = building.configured(Path(sys.argv[1]))
     order = Order("gitlab", refresh_after=timedelta(seconds=settings.rally.poll_seconds))
-    with cli._world(settings, patience_s=PATIENCE_S) as built:
+    with building.world(settings, patience_s=PATIENCE_S) as built:
         world = replace(built, now=lambda: told[-1])
         for line in sys.stdin:
             told[:] = [datetime.fromisoformat(line.strip())]

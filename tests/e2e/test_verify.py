@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.company import Company
 
 STEP = 1 if EVERY else 4
-HASTY = "from reconciler import cli; cli.PATIENCE_S = 0.5; cli.main()"
+HASTY = "from reconciler import cli; from reconciler.cli import building; building.PATIENCE_S = 0.5; cli.main()"
 """Runs the command line with little patience for servers that are down."""
 KINDS = ("missing", "altered", "foreign", "doubled")
 

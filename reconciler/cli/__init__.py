@@ -1,0 +1,102 @@
+"""The command line, and the one place where adapters are built. Heavy imports stand inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from reconciler import __version__
+from reconciler.cli import people, runs
+from reconciler.cli.words import JSON_HELP
+from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, ReconcilerError, Stopped
+
+RUNS = ("once", "backfill", "sprint_sets")
+"""The one-shots, of which a command line has one."""
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), default=Path("config.toml"), show_default=True,
+    help="The config file; relative paths in it are relative to its folder.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+@click.option("--once", is_flag=True, help="Make one full pass, then exit.")
+@click.option("--backfill", is_flag=True, help="Bring historic pipelines up to date, then exit; needs --since.")
+@click.option("--sprint-sets", is_flag=True, help="Bring sprint test sets up to date, then exit.")
+@click.option("--since", metavar="DATE", help="With --backfill: the oldest update of a pipeline, e.g. 2026-01-01.")
+@click.option("--until", metavar="DATE", help="With --backfill: the newest one, a day counts to its end; default: now.")
+@click.option(
+    "--project", "projects", multiple=True, help="With --backfill: only this project (path or id); repeatable."
+)
+@click.option("--dry-run", is_flag=True, help="With one of these three: print the plan, write nothing to Rally.")
+@click.option(
+    "--yes", is_flag=True, help=f"With --backfill: do not ask before sending more than {runs.MUCH:,} results."
+)
+@click.version_option(__version__, prog_name="reconciler")
+@click.pass_context
+def cli(context: click.Context, /, config_path: Path, **options: Any) -> None:  # noqa: ANN401 - click's values
+    """Keep Rally's test results true to what GitLab CI ran.
+
+    Without a command: the daemon, which polls GitLab and Rally until it is stopped.
+    """
+    context.obj = {"config": config_path, "json": options["as_json"]}
+    given = [name for name in (*RUNS, "since", "until", "projects", "dry_run", "yes") if options[name]]
+    if context.invoked_subcommand is not None:
+        if given:
+            raise click.UsageError(f"--{_flag(given[0])} does not go with the command {context.invoked_subcommand}.")
+        return
+    _refuse_odd_mixtures(options)
+    if any(options[name] for name in RUNS):
+        sys.exit(runs.one_shot(config_path, options))
+    if options["as_json"]:
+        raise click.UsageError(
+            "--json goes with --once, --backfill, --sprint-sets or a command; the daemon logs JSON with log.json."
+        )
+    sys.exit(runs.run_daemon(config_path))
+
+
+def _flag(name: str) -> str:
+    return "project" if name == "projects" else name.replace("_", "-")
+
+
+def _refuse_odd_mixtures(options: dict[str, Any]) -> None:
+    given = [name for name in RUNS if options[name]]
+    if len(given) > 1:
+        raise click.UsageError(f"--{_flag(given[0])} and --{_flag(given[1])} are two different runs: give one of them.")
+    for name in ("since", "until", "projects", "yes"):
+        if options[name] and not options["backfill"]:
+            raise click.UsageError(f"--{_flag(name)} goes with --backfill.")
+    if options["backfill"] and not options["since"]:
+        raise click.UsageError("--backfill needs --since DATE, e.g. --since 2026-01-01.")
+    if options["dry_run"] and not given:
+        raise click.UsageError("--dry-run goes with --once, --backfill or --sprint-sets.")
+
+
+for command in (people.status, people.review, people.map_, people.ignore, people.verify, people.demo):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line; every expected error is one line (a config's, one line for each mistake) and its status."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as asked:
+        sys.exit(asked.exit_code)
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        sys.exit(EXIT_TRY_AGAIN)
+    except click.ClickException as wrong:
+        wrong.show()
+        sys.exit(EXIT_USAGE)
+    except Stopped as stopped:
+        click.echo(f"Stopped: {stopped}", err=True)
+        sys.exit(EXIT_TRY_AGAIN)
+    except ReconcilerError as error:
+        from reconciler.show import clean
+
+        click.echo("\n".join(map(clean, str(error).split("\n"))), err=True)
+        sys.exit(error.exit_status)
+    sys.exit(EXIT_DONE)

@@ -1,0 +1,94 @@
+"""Runs that need both services: the one-shots and the daemon."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli import building
+from reconciler.cli.words import instant, print_json
+from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reconciler.reconcile import Order, Outcome
+
+MUCH = 10_000
+"""Results above which a backfill asks before it sends."""
+
+
+def one_shot(config_path: Path, options: dict[str, Any]) -> int:
+    """Make one pass and print what it did; the exit status."""
+    from reconciler import show
+    from reconciler.reconcile import reconcile
+
+    order = _order(options)
+    settings, rows = building.configured(config_path)
+    with building.world(settings, patience_s=building.PATIENCE_S) as world:
+        done = reconcile(world, rows, order)
+    if options["as_json"]:
+        print_json({"actions": list(done.actions)} if order.dry_run else done.summary)
+    elif order.dry_run:
+        click.echo(show.plan(done.actions))
+    else:
+        click.echo(show.outcome(done.summary, whole=not (done.down or done.failed)))
+    for text in (*done.failed, *done.down):
+        click.echo(show.clean(text), err=True)
+    return _dry_status(done) if order.dry_run else done.exit_status
+
+
+def _dry_status(done: Outcome) -> int:
+    """Tell a dry run's status: a plan is no work left, only what kept it from being whole counts."""
+    if done.failed:
+        return EXIT_FAILED
+    return EXIT_TRY_AGAIN if done.down else EXIT_DONE
+
+
+def _order(options: dict[str, Any]) -> Order:
+    from reconciler.collect import Scope
+    from reconciler.reconcile import Order
+
+    if options["once"]:
+        return Order("once", dry_run=options["dry_run"])
+    if options["sprint_sets"]:
+        return Order("sprint-sets", dry_run=options["dry_run"], collects=False, sends=False)
+    since, until = instant(options["since"], "--since"), None
+    if options["until"]:
+        until = instant(options["until"], "--until", end=True)
+        if until < since:
+            raise click.UsageError("--until lies before --since.")
+    if since > datetime.now(UTC):
+        raise click.UsageError("--since lies in the future.")
+    return Order(
+        "backfill",
+        scope=Scope(since, until, options["projects"]),
+        dry_run=options["dry_run"],
+        guard=None if options["yes"] else _ask,
+    )
+
+
+def _ask(results: int) -> None:
+    """Ask before a flood; without a terminal the answer is No."""
+    from reconciler.errors import NotAgreed
+
+    if results <= MUCH:
+        return
+    if not sys.stdin.isatty():
+        raise NotAgreed(
+            f"This would send up to {results:,} results to Rally. Nothing was sent: give --yes to send them."
+        )
+    if not click.confirm(f"Send up to {results:,} results to Rally?", err=True):
+        raise NotAgreed("Nothing was sent.")
+
+
+def run_daemon(config_path: Path) -> int:
+    """Pass on intervals until a signal says stop; the exit status."""
+    from reconciler import daemon
+
+    settings, _ = building.configured(config_path)
+    with building.world(settings, patience_s=max(10.0, float(settings.gitlab.poll_seconds))) as world:
+        return daemon.run(world, building.mapping_reader(settings))

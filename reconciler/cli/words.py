@@ -1,0 +1,30 @@
+"""Words of the command line and what is printed for machines."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, time, timedelta
+
+import click
+
+JSON_HELP = "Print JSON for machines; the log goes to standard error."
+as_json = click.option("--json", "json_too", is_flag=True, help=JSON_HELP)
+
+
+def instant(text: str, option: str, *, end: bool = False) -> datetime:
+    """Read a day or an instant; a naive one is UTC, a day as an end is its last microsecond."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(
+            f"{option} {text!r} is no date: write it like 2026-01-31 or 2026-01-31T12:00Z."
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    whole_day = len(text) <= len("2026-01-31") and moment.time() == time(0)
+    return moment + timedelta(days=1, microseconds=-1) if end and whole_day else moment
+
+
+def print_json(value: object) -> None:
+    """Print a value as the whole answer to a program."""
+    click.echo(json.dumps(value, indent=2))
