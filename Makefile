@@ -1,4 +1,5 @@
 # `make demo` and `make test` set everything up: they need python3.11 or newer, pip and make, and use uv when it is there.
+# `make install` needs the same; PREFIX is the program's own folder, DESTDIR is for those who make packages.
 PY ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(notdir $(PY))),-$(notdir $(PY)))
 BIN := $(VENV)/bin
@@ -8,15 +9,25 @@ WORKERS ?= 2
 STORIES ?= 2000
 SPOILT ?= 20000
 MACHINES := $(wildcard tests/property/test_*_machine.py)
+DESTDIR ?=
+PREFIX ?= /opt/reconciler
+BINDIR ?= /usr/local/bin
+SYSCONFDIR ?= /etc
+UNITDIR ?= /usr/local/lib/systemd/system
+PLACES = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' SYSCONFDIR='$(SYSCONFDIR)' UNITDIR='$(UNITDIR)' PY='$(PY)'
 REPAIR := tests/e2e/test_verify.py::test_a_kill_at_any_write_of_a_repair_doubles_nothing
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash soak format requirements clean
+.PHONY: help demo install uninstall test lint units check-install crash soak format requirements clean
 
 help:
 	@echo "make demo          run the main job against stand-ins for GitLab and Rally on this machine"
+	@echo "make install       install or upgrade the program, its config and its units (as root; PREFIX=/opt/reconciler)"
+	@echo "make uninstall     remove what make install put there; config, secrets and ledgers stay"
 	@echo "make test          run the tests (PY=python3.13 picks another Python, VENV=... another place)"
 	@echo "make lint          ruff, mypy and the import contract"
+	@echo "make units         systemd-analyze on the units in systemd/; fetches systemd where it is not installed"
+	@echo "make check-install install into an empty folder, run what is there, upgrade it, remove it"
 	@echo "make format        let ruff rewrite what it can"
 	@echo "make requirements  pin the dependencies again (needs uv)"
 	@echo "make crash         kill the program before and after every write and commit, and tell how many those were"
@@ -26,6 +37,12 @@ help:
 
 demo: $(STAMP)
 	$(BIN)/reconciler demo
+
+install:
+	@$(PLACES) systemd/install
+
+uninstall:
+	@$(PLACES) systemd/uninstall
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -44,6 +61,12 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+units:
+	@systemd/check
+
+check-install:
+	@PY='$(PY)' systemd/check-install
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -67,6 +90,7 @@ endif
 requirements:
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.txt
+	echo 'hatchling>=1.27,<2' | uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -c requirements-dev.txt - -o requirements-build.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -145,6 +145,12 @@ class Push:
     desk: ResultDesk = field(init=False)
     attached: dict[ObjectID, int | None] = field(default_factory=dict)
     """How many attachments results have that Rally was asked about in this pass; None: it did not say."""
+    horizon: datetime | None = None
+    """Older results may still come: what is as young as this waits, so that those of a test case keep their order."""
+    meanwhile: Callable[[], None] | None = None
+    """Is called again and again while answers are waited for."""
+    backfill: int = 0
+    """Whose results are planned though it is not agreed to: for a preview."""
     _waiting: set[ObjectID] = field(default_factory=set)
     """Test cases of which a result waits for its sprint's set."""
 
@@ -160,6 +166,7 @@ class Push:
             ServiceDown, Unauthorized, Misconfigured: Rally could not be asked what it has; nothing was created since.
         """
         dispatcher = Dispatcher(self.desk, self.settings.rally, self.stop, self.sent)
+        dispatcher.meanwhile = self.meanwhile
         for number, adds in enumerate(self._windows()):
             if not number:
                 self._check_words()
@@ -212,7 +219,7 @@ class Push:
 
         Pipelines overlap: what is younger than something that may come of those still to be planned is kept back.
         """
-        due = self.ledger.entries.due()
+        due = self.ledger.entries.due(self.horizon, backfill=self.backfill)
         kept: list[Add] = []
         some: list[PipelineId] = []
         tests = 0
@@ -221,7 +228,7 @@ class Push:
             tests += pending
             if tests >= TESTS_AT_ONCE or len(some) >= PIPELINES_AT_ONCE or place == len(due):
                 planned = kept + self._plan(some)
-                until = self.ledger.entries.first_end(due[place][0]) if place < len(due) else None
+                until = self.ledger.entries.first_end(due[place][0]) if place < len(due) else self.horizon
                 kept = [add for add in planned if until is not None and add.date >= until]
                 yield [add for add in planned if until is None or add.date < until]
                 some, tests = [], 0

@@ -2,205 +2,241 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
-from loguru import logger
-
-from reconciler import patterns, reading
+from reconciler import listing
 from reconciler.errors import Forbidden, Incomplete, NotThere, ServiceDown, Unauthorized
+from reconciler.listing import LookFailed, PageSeen
+from reconciler.reading import EXPIRED, JobFound, JobsListed, PipelineEnd, Wanted, read_pipeline
+from reconciler.recording import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from reconciler.config import Settings
+    from reconciler.errors import ReconcilerError
     from reconciler.ledger.ledger import Ledger
-    from reconciler.model import Pipeline, Project
-    from reconciler.ports import GitLab
+    from reconciler.listing import Look, Seen
+    from reconciler.model import Pipeline, PipelineId
+    from reconciler.ports import GitLab, PipelinePage
+    from reconciler.readers import Readers
+    from reconciler.reading import Found
 
-SERVICE = "GitLab"
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which pipelines a pass looks for; without `since`, whatever was updated after the last look."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    projects: tuple[str, ...] = ()
-    """Only these of the config's projects (path or id, as GitLab or the config names them); () = all."""
+AHEAD = 20_000
+"""How many tests are read while results are sent, unless told: more would wait in the ledger for nothing."""
+WAIT_S = 0.2
+GROUP = 4
+"""How many steps of reading are written in one transaction, at most."""
 
 
 @dataclass(slots=True)
 class Collected:
     """What collecting did and what stood in its way."""
 
+    pipelines_found: int = 0
+    """Of a backfill: how many it is to read, or has read before."""
     pipelines_read: int = 0
+    tests_read: int = 0
+    expired: int = 0
+    """Jobs whose reports were gone before they were read."""
     down: list[str] = field(default_factory=list)
     """GitLab could not be reached or gave no sensible answer: the next pass asks again."""
     failed: list[str] = field(default_factory=list)
     """A person must look: the token, a project's name, a permission."""
 
 
-def collect(gitlab: GitLab, ledger: Ledger, settings: Settings, scope: Scope, now: datetime) -> Collected:
-    """Bring the ledger up to date with everything that GitLab finished within the scope.
+class Agenda(Protocol):
+    """What a pass looks for in GitLab. All this happens in the thread that writes the ledger."""
 
-    One project that cannot be read never holds up the others; a server that is down, or a token that is not accepted,
-    ends collecting, and what was written down before stays.
+    def looks(self) -> Iterator[Look]:
+        """Give what is to be listed; may ask GitLab which projects there are."""
+
+    def seen(self, look: Look, page: PipelinePage) -> Look | None:
+        """Store one page; what is to be asked next, None when this look is over."""
+
+    def failed(self, look: Look, error: NotThere | Forbidden | Incomplete) -> Sequence[Look]:
+        """React to a page that cannot be had; what is to be asked instead."""
+
+    def unread(self) -> Iterator[Pipeline]:
+        """Give what is to be read, by `created_at`: no result of a pipeline has an older date."""
+
+    def was_read(self, pipeline: Pipeline) -> None:
+        """Note that this pipeline is done with, inside a transaction."""
+
+
+@dataclass(slots=True)
+class Collector:
+    """Brings the ledger up to date with everything that GitLab finished within an agenda.
+
+    One project or pipeline that cannot be read never holds up the others; a server that is down, or a token that is
+    not accepted, ends collecting, and what was written down before stays.
     """
-    collector = _Collector(gitlab, ledger, settings, scope, now)
-    try:
-        for project in collector.projects():
-            collector.list_pipelines(project)
-        for pipeline in ledger.observations.unread():
-            collector.read(pipeline)
-    except ServiceDown as error:
-        collector.done.down.append(str(error))
-    except Unauthorized as error:
-        collector.done.failed.append(str(error))
-    return collector.done
-
-
-@dataclass(frozen=True, slots=True)
-class _Collector:
-    gitlab: GitLab
-    ledger: Ledger
-    settings: Settings
-    scope: Scope
-    now: datetime
-    done: Collected = field(default_factory=Collected)
-
-    def projects(self) -> Iterator[Project]:
-        """Resolve the config's names; a project's numeric id is asked for once, a group's members every time."""
-        seen: set[int] = set()
-        for name in self.settings.gitlab.projects:
-            yield from self._wanted(self._resolve("project", name), seen, str(name))
-        for name in self.settings.gitlab.groups:
-            yield from self._wanted(self._resolve("group", name), seen, "")
-        if self.scope.projects and not seen and not self.done.failed:
-            self.done.failed.append(
-                f"{SERVICE}: --project {', '.join(self.scope.projects)} is none of the projects that gitlab.projects"
-                " and gitlab.groups name: add it there, or correct it"
-            )
-
-    def _wanted(self, projects: list[Project], seen: set[int], name: str) -> Iterator[Project]:
-        for project in projects:
-            names = {name.lower(), str(project.id), project.path.lower()}  # GitLab's paths know no case
-            wanted = not self.scope.projects or names & {one.lower() for one in self.scope.projects}
-            if wanted and project.id not in seen:
-                seen.add(project.id)
-                yield project
-
-    def _resolve(self, kind: str, name: str | int) -> list[Project]:
-        observations = self.ledger.observations
-        label = f"{kind} {name}"
-        known = observations.projects_named(label)
-        if known and kind == "project":
-            return known
-        try:
-            found = [self.gitlab.project(name)] if kind == "project" else self.gitlab.group_projects(name)
-        except (NotThere, Forbidden):
-            self.done.failed.append(
-                f"{SERVICE}: {label} is not there for this token: correct its name in gitlab.{kind}s, or give the"
-                " token's user at least the Reporter role in it"
-            )
-            return []
-        except Incomplete as error:
-            self.done.down.append(str(error))
-            return known
-        observations.remember_projects(label, found)
-        return found
-
-    def list_pipelines(self, project: Project) -> None:
-        """List one project's pipelines, and its child pipelines, into the ledger."""
-        look = _Look(self.gitlab, self.ledger, self.settings, project)
-        try:
-            for children in (False, True) if self.settings.gitlab.child_pipelines else (False,):
-                if self.scope.since is None:
-                    look.poll(self.now, children=children)
-                else:
-                    look.back(self.scope.since, self.scope.until, children=children)
-        except (NotThere, Forbidden) as error:
-            self.done.failed.append(
-                f"{SERVICE}: the pipelines of project {project.path} cannot be read: {error}: see that the project"
-                " still exists, has CI/CD switched on, and that the token's user has at least the Reporter role in it"
-            )
-            self.ledger.observations.forget_project(project)
-        except Incomplete as error:
-            self.done.down.append(str(error))
-
-    def read(self, pipeline: Pipeline) -> None:
-        """Read one pipeline's reports; what cannot be read is noted, or left to a later pass."""
-        observations = self.ledger.observations
-        try:
-            with logger.contextualize(project=pipeline.project_id, pipeline=pipeline.id):
-                reading.read_pipeline(self.gitlab, observations, self.settings, pipeline, self.now)
-        except (NotThere, Forbidden) as error:
-            problem = (reading.UNREADABLE, f"its jobs cannot be listed: {error}")
-            observations.pipeline_problem(pipeline.id, problem, self.now)
-            observations.mark_read(pipeline)
-        except Incomplete as error:
-            self.done.down.append(str(error))
-            return
-        self.done.pipelines_read += 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """The ways of listing one project's pipelines."""
 
     gitlab: GitLab
     ledger: Ledger
     settings: Settings
-    project: Project
+    now: Callable[[], datetime]
+    agenda: Agenda
+    readers: Readers[Seen | Found]
+    done: Collected
+    may_go_on: Callable[[], bool] = lambda: True
+    """Whether there is time for more."""
+    ahead: int = AHEAD
+    _recorder: Recorder = field(init=False)
+    _again: deque[Look] = field(default_factory=deque)
+    _looks: Iterator[Look] | None = None
+    _rest: Iterator[Pipeline] | None = None
+    _next: Pipeline | None = None
+    """The oldest one that is to be read and was not begun."""
+    _begun: dict[PipelineId, Pipeline] = field(default_factory=dict)
+    _given_up: bool = False
+    _bad: ReconcilerError | None = None
+    """What the whole pass ends with, once that which came before it is written down."""
+    _ahead: int = 0
 
-    def poll(self, now: datetime, *, children: bool) -> None:
-        """List what was updated since the last look, with an overlap; the cursor moves when all pages are stored.
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._recorder = Recorder(self.ledger.observations, self.settings)
+        self._looks = self.agenda.looks()
 
-        Newest first over an open window: a row that is touched meanwhile moves to the front and comes again in the next
-        poll, and none is missed at a page's seam. Only GitLab's own times move the cursor.
-        """
-        name = f"pipelines/{self.project.id}/{'children' if children else 'main'}"
-        newest = self.ledger.observations.cursor(name)
-        config = self.settings.gitlab
-        after = (
-            newest - timedelta(seconds=config.overlap_seconds) if newest else now - timedelta(config.first_look_days)
-        )
-        page: int | None = 1
-        while page is not None:
-            answer = self.gitlab.pipelines(self.project.id, updated_after=after, children=children, page=page)
-            self._store(answer.pipelines)
-            newest = max((p.updated_at for p in answer.pipelines), default=newest) if page == 1 else newest
-            page = answer.next_page
-        if newest is not None:
-            self.ledger.observations.set_cursor(name, newest)
+    # --- listing ---
 
-    def back(self, since: datetime, until: datetime | None, *, children: bool) -> None:
-        """List a closed window of the past by value: always the first page up to the oldest time seen.
-
-        Offsets would lose rows that leave the window while it is paged through. GitLab compares microseconds and shows
-        milliseconds, so the next window reaches one millisecond further than the oldest time shown.
-        """
-        before, page = until, 1
+    def list_all(self) -> bool:
+        """List everything there is; False when that did not come to its end."""
         while True:
-            answer = self.gitlab.pipelines(
-                self.project.id, updated_after=since, updated_before=before, children=children, page=page
-            )
-            self._store(answer.pipelines)
-            self.ledger.observations.reread(reading.WORTH_ANOTHER_LOOK, [p.id for p in answer.pipelines])
-            if answer.next_page is None:
-                return
-            reach = min(p.updated_at for p in answer.pipelines) + timedelta(milliseconds=1)
-            stuck = before is not None and reach >= before
-            page, before = (answer.next_page, before) if stuck else (1, reach)
+            while self._may_begin() and (look := self._next_look()):
+                self.readers.begin(partial(listing.take, self.gitlab, look))
+            if not self.readers.under_way:
+                return not (self._given_up or self._looks or self._again)
+            match self.readers.take(WAIT_S):
+                case PageSeen(look, page):
+                    more = self.agenda.seen(look, page)
+                    self._again.extendleft([more] if more else [])
+                case LookFailed(look, error):
+                    self._look_failed(look, error)
+            self._raise_bad()
 
-    def _store(self, pipelines: tuple[Pipeline, ...]) -> None:
-        config = self.settings.gitlab
-        self.ledger.observations.store_pipelines(
-            pipeline
-            for pipeline in pipelines
-            if (not config.refs or patterns.matches(pipeline.ref, config.refs))
-            and (not config.sources or pipeline.source in config.sources)
+    def _raise_bad(self) -> None:
+        if self._bad is not None:
+            raise self._bad
+
+    def _may_begin(self) -> bool:
+        return not self._given_up and self.readers.wants_more() and self.may_go_on()
+
+    def _next_look(self) -> Look | None:
+        if self._again:
+            return self._again.popleft()
+        try:
+            look = next(self._looks, None) if self._looks else None
+        except (ServiceDown, Unauthorized) as error:
+            self._give_up(error)
+            return None
+        if look is None:
+            self._looks = None
+        return look
+
+    def _look_failed(self, look: Look, error: ReconcilerError) -> None:
+        match error:
+            case NotThere() | Forbidden() | Incomplete():
+                self._again.extendleft(reversed(self.agenda.failed(look, error)))
+            case _:
+                self._give_up(error)
+
+    def _give_up(self, error: ReconcilerError) -> None:
+        """Ask nothing more in this pass."""
+        self._given_up = True
+        match error:
+            case ServiceDown():
+                self.done.down.append(str(error))
+            case Unauthorized():
+                self.done.failed.append(str(error))
+            case _:
+                self._bad = error
+
+    # --- reading ---
+
+    def read(self, tests: int | None = None) -> bool:
+        """Read until there are so many tests more, or there is nothing more to read: False."""
+        enough = None if tests is None else self.done.tests_read + tests
+        self._begin_reading()
+        while enough is None or self.done.tests_read < enough:
+            self._begin_more()
+            if not self.readers.under_way:
+                return False
+            self._write_down(WAIT_S)
+            self._raise_bad()
+        self._ahead = 0
+        return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the agenda came to its end: all of it was asked for, with whatever success."""
+        return not (self._given_up or self._looks or self._again or self._next or self.readers.under_way) and (
+            self._rest is not None
         )
+
+    def meanwhile(self) -> None:
+        """Go on while something else is waited for, not too far; what is wrong is raised by `read`."""
+        if self._ahead < self.ahead:
+            self._begin_more()
+        self._write_down(0)
+
+    def horizon(self) -> datetime | None:
+        """Tell until when nothing older can come any more; None: nothing comes at all."""
+        open_ones = [*self._begun.values(), *([self._next] if self._next else [])]
+        return min((pipeline.created_at for pipeline in open_ones), default=None)
+
+    def _begin_reading(self) -> None:
+        if self._rest is None:
+            self._rest = self.agenda.unread()
+            self._next = next(self._rest, None)
+
+    def _begin_more(self) -> None:
+        while self._rest and self._next and self._may_begin():
+            pipeline, self._next = self._next, next(self._rest, None)
+            self._begun[pipeline.id] = pipeline
+            wanted = Wanted(pipeline, self.ledger.observations.jobs_of(pipeline.id))
+            self.readers.begin(partial(read_pipeline, self.gitlab, self.settings, wanted, self.now()))
+
+    def _write_down(self, wait_s: float) -> None:
+        """Write down what has come by now, in one transaction."""
+        step = self.readers.take(wait_s)
+        if step is None:
+            return
+        with self.ledger.observations.together():
+            for _ in range(GROUP - 1):
+                self._take(step)
+                following = self.readers.take()
+                if following is None:
+                    break
+                step = following
+            else:
+                self._take(step)
+
+    def _take(self, step: Seen | Found) -> None:
+        match step:
+            case JobsListed():
+                self._recorder.listed(step, self.now())
+            case JobFound():
+                tests = self._recorder.job(step, self.now())
+                self.done.tests_read += tests
+                self._ahead += tests
+                self.done.expired += any(kind == EXPIRED for kind, _ in step.problems)
+            case PipelineEnd():
+                self._end(step)
+            case PageSeen() | LookFailed():
+                raise AssertionError("listing is over")
+
+    def _end(self, end: PipelineEnd) -> None:
+        self._begun.pop(end.pipeline.id)
+        if self._recorder.ended(end, self.now()):
+            self.agenda.was_read(end.pipeline)
+            self.done.pipelines_read += 1
+        elif isinstance(end.trouble, Incomplete):
+            self.done.down.append(str(end.trouble))
+        elif end.trouble is not None and not self._given_up:
+            self._give_up(end.trouble)

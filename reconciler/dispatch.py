@@ -13,15 +13,18 @@ from loguru import logger
 
 from reconciler.errors import BatchRefused, NoAnswer, NotDone, ServiceDown, Stopped, Unauthorized
 from reconciler.model import Rejected
+from reconciler.plan import Add
 from reconciler.waiting import Item, Waiting
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from reconciler.config import RallySettings
     from reconciler.model import ObjectID
+
+    _Request = Future[list[ObjectID | Rejected]]
 
 Payload = TypeVar("Payload")
 
@@ -33,6 +36,10 @@ TURNED_AWAY = 6
 """How many requests in a row may be turned away at the door before the pass stops sending."""
 PATIENCE_S = 60.0
 """How long all pauses before a request that was turned away may be together."""
+LISTED = 10
+"""So many of one request are named in the log; of more, the first and the last."""
+LOOK_S = 0.02
+"""How long answers are waited for at once when there is something else to be done meanwhile."""
 CONFLICT = "Concurrency conflict"
 """Why something is withdrawn that another writer was in the way of (Rally's words, too)."""
 GONE = "Could not read referenced object"
@@ -121,6 +128,8 @@ class Dispatcher(Generic[Item, Payload]):
         self.sent = sent
         self.most_conflicts = CONFLICTS
         """How often one thing may be in a conflict before its lane is left alone."""
+        self.meanwhile: Callable[[], None] | None = None
+        """Something else to be done in this thread, a little at a time, while answers are waited for."""
 
     def send(self, items: Iterable[Item], *, busy: Iterable[int], now: Callable[[], datetime]) -> None:
         """Create these, or find out for each why not.
@@ -137,8 +146,16 @@ class Dispatcher(Generic[Item, Payload]):
                         flying[pool.submit(self._create, letters)] = letters
                 if not flying and not (waiting.any_left() and self._pause()):
                     break
-                for future in wait(flying, timeout=1.0, return_when=FIRST_COMPLETED).done if flying else ():
+                for future in self._landed(flying):
                     self._land(waiting, flying.pop(future), future, now())
+
+    def _landed(self, flying: Collection[_Request]) -> Collection[_Request]:
+        """Wait for answers, not for long; give those that came."""
+        if not flying:
+            return ()
+        if self.meanwhile is not None:
+            self.meanwhile()
+        return wait(flying, timeout=1.0 if self.meanwhile is None else LOOK_S, return_when=FIRST_COMPLETED).done
 
     def _may_launch(self, flying: int) -> bool:
         if self._stop.is_set():
@@ -195,8 +212,12 @@ class Dispatcher(Generic[Item, Payload]):
             if len(letters) <= self._batch_size:  # else it was on its way already when another shrank the batches
                 self._batch_size = max(1, self._batch_size // 2)
             self.sent.down.append(str(error))
+            which = _listed([letter.item.title for letter in letters])
             logger.warning(
-                "Rally gave no answer: asked about later", **{self._desk.what: len(letters)}, detail=str(error)
+                f"Rally gave no answer about {self._desk.what}: asked later",
+                sent=len(letters),
+                which=which,
+                detail=str(error),
             )
             self._desk.unheard(letters, str(error), now)
             return
@@ -258,12 +279,17 @@ class Dispatcher(Generic[Item, Payload]):
         rejected = [(letter, answer) for letter, answer in paired if isinstance(answer, Rejected)]
         self._desk.confirm(created, now)
         self._conflict(waiting, [letter for letter, answer in rejected if answer.conflict], now)
-        self._refuse([(letter, answer.reason) for letter, answer in rejected if not answer.conflict], now)
+        refused = [(letter, answer.reason) for letter, answer in rejected if not answer.conflict]
+        self._refuse(refused, now)
+        pipelines = {letter.item.key.pipeline_id for letter in letters if isinstance(letter.item, Add)}
         logger.info(
             f"{self._desk.what.capitalize()} sent",
             created=len(created),
-            rejected=len(rejected),
-            which=f"{letters[0].item.title} … {letters[-1].item.title}" if len(letters) > 1 else letters[0].item.title,
+            refused=len(refused),
+            conflicts=len(rejected) - len(refused),
+            which=_listed([letter.item.title for letter in letters]),
+            **({"pipelines": _listed(sorted(pipelines))} if pipelines else {}),
+            object_ids=_listed([object_id for _, object_id in created]),
         )
 
     def _conflict(self, waiting: Waiting[Item], letters: list[Letter[Item, Payload]], now: datetime) -> None:
@@ -285,3 +311,10 @@ class Dispatcher(Generic[Item, Payload]):
     def _back_off(self, delay_s: float) -> None:
         jittered = delay_s * random.uniform(1.0, 1.25)  # noqa: S311 - not for secrets
         self._not_before = max(self._not_before, time.monotonic() + jittered)
+
+
+def _listed(things: Sequence[object]) -> str:
+    """Write them in a row; of many, the first and the last."""
+    if len(things) > LISTED:
+        return f"{things[0]} … {things[-1]}"
+    return ", ".join(map(str, things))

@@ -14,6 +14,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
+MUCH = 10_000
+"""Results above which a backfill asks before it sends: see `NotAgreed`."""
+
 
 class ReconcilerError(Exception):
     """Base of all errors raised on purpose; `str()` is one line for a person."""

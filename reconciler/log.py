@@ -11,12 +11,12 @@ from contextlib import suppress
 from datetime import UTC
 from json import dumps
 from traceback import format_exception
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from loguru import logger
 
 from reconciler.prints import capture_prints
-from reconciler.redaction import Redaction
+from reconciler.redaction import Redaction, proxy_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from loguru import Message, Record
 
-__all__ = ["capture_prints", "configure"]
+__all__ = ["capture_prints", "configure", "journal_mark"]
 
 _LONGEST = 2_000
 """Characters of one field: names and paths come from pipelines, and anybody may have written those."""
@@ -35,16 +35,19 @@ _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 def configure(level: str, *, json: bool, secrets: Iterable[str], stream: TextIO | None = None) -> None:
     """Send all log lines from `level` up to `stream` (standard error), and those of the libraries from WARNING up.
 
-    With `json` each line is one object: time, level, message, the fields, and exception where there is one.
-    What ends the process or a thread unexpectedly is logged too, so that its traceback is redacted.
-    May be called again; the last call counts.
+    With `json` each line is one object: time, level, message, the fields, and exception where there is one. In
+    systemd's journal, lines have their priority before them, and text no time: the journal has its own.
+    Passwords of proxies in the environment are secrets too. What ends the process or a thread unexpectedly is logged,
+    so that its traceback is redacted. May be called again; the last call counts.
     """
     stream = sys.stderr if stream is None else stream
     stream = getattr(stream, "beneath", stream)  # a line about a print must not be captured as a print
-    line = JsonLine() if json else TextLine(dim=_is_terminal(stream), timed=not is_journal(stream, os.environ))
+    journal = is_journal(stream, os.environ)
+    line: Line = JsonLine() if json else TextLine(dim=_is_terminal(stream), timed=not journal)
+    line = JournalLine(line) if journal else line
     logger.remove()
     logger.add(
-        _Sink(stream, line, Redaction(secrets)).write,
+        _Sink(stream, line, Redaction([*secrets, *proxy_passwords(os.environ)])).write,
         level=level,
         format=lambda _: "",  # the sink lays the line out itself, so that nothing gets past redaction
         backtrace=False,
@@ -54,6 +57,7 @@ def configure(level: str, *, json: bool, secrets: Iterable[str], stream: TextIO 
     _take_over_standard_logging()
     sys.excepthook = _log_crash
     threading.excepthook = _log_crash_of_thread
+    sys.unraisablehook = _log_unraisable
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -67,14 +71,26 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return False
 
 
+def journal_mark(level: int, stream: TextIO) -> str:
+    """Give what a line that is no log line, but of this level, begins with in the journal; "" elsewhere."""
+    return f"<{priority(level)}>" if is_journal(stream, os.environ) else ""
+
+
 def _is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and "NO_COLOR" not in os.environ
+
+
+class Line(Protocol):
+    """How a record reads."""
+
+    def lay_out(self, record: Record, message: str, fields: Mapping[str, object], trace: str) -> str:
+        """Give its line or lines, without a line end at the end."""
 
 
 class _Sink:
     """Redacts each part of a record, then lays it out."""
 
-    def __init__(self, stream: TextIO, line: TextLine | JsonLine, redact: Redaction) -> None:
+    def __init__(self, stream: TextIO, line: Line, redact: Redaction) -> None:
         self._stream = stream
         self._line = line
         self._redact = redact
@@ -138,6 +154,30 @@ class JsonLine:
         return dumps(line)
 
 
+class JournalLine:
+    """Any other line, as the journal wants it: `journalctl -p err` finds what begins with `<3>` or less.
+
+    Source: sd-daemon(3).
+    """
+
+    def __init__(self, line: Line) -> None:
+        """Take how it reads otherwise."""
+        self._line = line
+
+    def lay_out(self, record: Record, message: str, fields: Mapping[str, object], trace: str) -> str:
+        """Mark each line, for each is an entry of its own there."""
+        mark = f"<{priority(record['level'].no)}>"
+        return "\n".join(mark + part for part in self._line.lay_out(record, message, fields, trace).split("\n"))
+
+
+def priority(level: int) -> int:
+    """Tell syslog's priority of a level (by its number in logging and loguru): 2 is critical, 7 is debug."""
+    return next((number for least, number in _PRIORITIES if level >= least), 7)
+
+
+_PRIORITIES = ((50, 2), (40, 3), (30, 4), (25, 5), (20, 6))
+
+
 def _time(record: Record) -> str:
     return record["time"].astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -182,6 +222,13 @@ def _log_crash(kind: type[BaseException], error: BaseException, trace: Traceback
         sys.__excepthook__(kind, error, trace)
     else:
         logger.opt(exception=(kind, error, trace)).critical("ended by an error that nobody expected")
+
+
+def _log_unraisable(crash: sys.UnraisableHookArgs) -> None:
+    """Log what was raised where nobody can catch it, as in a `__del__`."""
+    if crash.exc_value is not None:
+        error = (crash.exc_type, crash.exc_value, crash.exc_traceback)
+        logger.opt(exception=error).error("an error that nobody could catch", said=crash.err_msg or "")
 
 
 def _log_crash_of_thread(crash: threading.ExceptHookArgs) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
     from typing import BinaryIO
 
 ProjectId = NewType("ProjectId", int)
@@ -95,6 +95,26 @@ class Job:
 
 
 _GROUP_SUFFIX = re.compile(r"(?:[\s:]+(?:\[.*\]|\d+[\s:/\\]+\d+))+\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a GitLab says of itself."""
+
+    version: str
+    at: datetime | None
+    """Its own clock as it answered; None: it did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What GitLab says of the token that asks."""
+
+    name: str
+    scopes: frozenset[str]
+    expires_on: date | None
+    """The first day on which it is no longer accepted; None: it has none."""
+    active: bool
 
 
 # --- what a report says ----------------------------------------------------------------------------------------------
@@ -346,6 +366,28 @@ class Move:
 
     test_case: ObjectID
     folder: ObjectID
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOwner:
+    """The user whose API key asks Rally."""
+
+    object_id: ObjectID
+    name: str
+    is_admin: bool
+    """Of the whole subscription."""
+    at: datetime | None
+    """Rally's clock as it answered; None: it did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRole:
+    """What a user is in one project in scope."""
+
+    project: str
+    role: str
+    """Viewer, Editor or Admin in Rally's words; "" where it lists none."""
+    is_root: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
     from reconciler.archive import BadMember, Member
     from reconciler.model import (
+        AccessToken,
         Build,
         Content,
         FormattedID,
         FoundAttachment,
         FoundResult,
+        Greeting,
         Iteration,
         Job,
         JobId,
+        KeyOwner,
         Move,
         NewAttachment,
         NewTestFolder,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
         PipelineId,
         Project,
         ProjectId,
+        ProjectRole,
         Rejected,
         SeenResult,
         TestCase,
@@ -90,6 +94,12 @@ class GitLab(Protocol):
     too.
     """
 
+    def greeting(self) -> Greeting:
+        """Ask which version it is, and what time."""
+
+    def token(self) -> AccessToken:
+        """Ask about our own token, in one request; `NotThere` or `Forbidden` where this GitLab does not tell."""
+
     def project(self, name: str | int) -> Project:
         """Find a project by its path or numeric id; a renamed path is followed."""
 
@@ -131,6 +141,9 @@ class GitLab(Protocol):
         kept for a while, so that opening it again in the same pass costs no request that was made before.
         """
 
+    def probe_artifacts(self, job: Job) -> None:
+        """Ask for the first bytes of what a job uploaded, and keep nothing; raises as the two above do on entering."""
+
     def forget_archives(self) -> None:
         """Let go of all that is kept of archives, temporary files too; a pass ends so."""
 
@@ -154,6 +167,21 @@ class Rally(Protocol):
     Reads, and the contact that any first call makes, raise `ServiceDown`, `Unauthorized`, `Misconfigured` (no such
     workspace, project or field) and `Stopped`; then nothing was sent.
     """
+
+    def owner(self) -> KeyOwner:
+        """Ask whose key it is; the one call that needs neither workspace nor project."""
+
+    def roles(self, owner: KeyOwner) -> list[ProjectRole]:
+        """Tell what a user is in the root project and each below it, as far as Rally lists it."""
+
+    def probe_batch(self) -> None:
+        """Send a `/batch` that only reads.
+
+        Raises:
+            BatchRefused: `/batch` is not to be had.
+            Unauthorized: the key may not send a POST: to Rally every one is a write.
+            NoAnswer, NotDone.
+        """
 
     def allowed_verdicts(self) -> frozenset[str]:
         """Fetch the words that the workspace allows as a TestCaseResult's Verdict."""

@@ -1,4 +1,8 @@
-"""One pipeline's reports: each job's from the first source that has a document, else what is wrong with it."""
+"""One pipeline's reports as GitLab has them: each job's from the first source that has a document, else what is wrong.
+
+Everything here may run in any thread: it asks GitLab and parses, and touches no ledger. `recording` writes down what
+comes of it, in the one thread that does.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,21 @@ from loguru import logger
 
 from reconciler import patterns
 from reconciler.archive import BadArchive, BadMember
-from reconciler.errors import Forbidden, Incomplete, NotThere, TooLarge
-from reconciler.filing import Cabinet
+from reconciler.errors import Forbidden, Incomplete, NotThere, ReconcilerError, TooLarge
 from reconciler.gzipped import BadGzip, is_gzip, members
 from reconciler.junit import BadReport, Limits, Report, looks_like_junit
+from reconciler.ledger.observations import KnownJob
 from reconciler.model import FINISHED
+from reconciler.parsed import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from reconciler.archive import Member
     from reconciler.config import Settings
-    from reconciler.ledger.job_reading import JobReading
-    from reconciler.ledger.observations import KnownJob, Observations
-    from reconciler.model import Job, JobId, Pipeline
+    from reconciler.model import Job, JobId, Pipeline, TestRun
+    from reconciler.parsed import Runs
     from reconciler.ports import Archive, GitLab, SuiteReport
 
 TRIES = 3
@@ -38,42 +43,95 @@ WORTH_ANOTHER_LOOK = (FORBIDDEN, MISSING, NO_JOBS, UNREADABLE)
 """Problems that may be gone by now: a backfill asks again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A pipeline to be read, and what is known of its jobs."""
+
+    pipeline: Pipeline
+    known: Mapping[JobId, KnownJob]
+
+    def of(self, job: Job) -> KnownJob:
+        """Tell what is known of a job."""
+        return self.known.get(job.id, KnownJob("open", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One report, or one suite of GitLab's own."""
+
+    source: str
+    name: str
+    runs: Runs
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The directory of a job's archive, or why there is none."""
+
+    members: Sequence[Member] | None
+    why: str = ""
+    """Told of the files that tests name."""
+    note: str = ""
+    """Told in the Notes of the job's results; "" where a job just has no archive."""
+
+
 @dataclass(slots=True)
-class _Attempt:
+class JobFound:
     """What asking for one job's reports came to."""
 
     job: Job
-    documents: int = 0
+    state: str = "open"
+    """`read`, `empty` or `lost`; `open`: it is left to a later pass, and nothing of it counts."""
+    documents: list[Document] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    files: Files | None = None
+    """None: there are no tests that files could belong to."""
     expects: bool = False
     """GitLab says that there is, or was, something."""
+    room: Room = field(default_factory=Room)
 
     def note(self, kind: str, detail: str) -> None:
+        """Note something that is wrong."""
         self.problems.append((kind, detail))
         logger.warning("A report cannot be read", job=self.job.id, name=self.job.name, kind=kind, detail=detail)
 
+    def document(self, source: str, name: str, runs: Iterable[TestRun]) -> None:
+        """Take one document; raises what `runs` raises, and then takes nothing of it."""
+        self.documents.append(Document(source, name, self.room.keep(runs)))
 
-def read_pipeline(
-    gitlab: GitLab, observations: Observations, settings: Settings, pipeline: Pipeline, now: datetime
-) -> None:
-    """Read the reports of every finished job that was not read before.
 
-    Raises:
-        ServiceDown: GitLab is not to be had; the pipeline counts as not read, jobs already read stay so.
-        NotThere, Forbidden, Incomplete: its jobs cannot be listed.
-    """
-    jobs = gitlab.jobs(pipeline.project_id, pipeline.id)
-    observations.pipeline_problem(pipeline.id, _no_jobs(gitlab, pipeline, jobs), now)
-    known = observations.store_jobs(pipeline, jobs)
-    reader = _Reader(gitlab, observations, settings, observations.project_path(pipeline.project_id), now)
-    finished = [job for job in jobs if job.status in FINISHED]
-    fruitless = [
-        attempt
-        for job in finished
-        if known[job.id].state == "open" and (attempt := reader.read_job(job, known[job.id].tries)) is not None
-    ]
-    reader.read_elsewhere(pipeline, fruitless, _whole_groups(finished, fruitless, observations.jobs_of(pipeline.id)))
-    observations.mark_read(pipeline)
+@dataclass(frozen=True, slots=True)
+class JobsListed:
+    """The newest attempts of a pipeline's jobs, and what is wrong with the list."""
+
+    pipeline: Pipeline
+    jobs: Sequence[Job]
+    problem: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineEnd:
+    """Nothing more of this pipeline comes."""
+
+    pipeline: Pipeline
+    trouble: ReconcilerError | None
+    """Why it was not read whole; what came of it stands."""
+
+
+Found = JobsListed | JobFound | PipelineEnd
+
+
+def read_pipeline(gitlab: GitLab, settings: Settings, wanted: Wanted, now: datetime) -> Iterator[Found]:
+    """Read the reports of every finished job that was not read before; what came stands, also when the rest fails."""
+    pipeline, trouble = wanted.pipeline, None
+    with logger.contextualize(project=pipeline.project_id, pipeline=pipeline.id):
+        try:
+            jobs = gitlab.jobs(pipeline.project_id, pipeline.id)
+            yield JobsListed(pipeline, jobs, _no_jobs(gitlab, pipeline, jobs))
+            yield from _Reader(gitlab, settings, wanted, now).read(jobs)
+        except ReconcilerError as error:
+            trouble = error
+    yield PipelineEnd(pipeline, trouble)
 
 
 def _no_jobs(gitlab: GitLab, pipeline: Pipeline, jobs: Sequence[Job]) -> tuple[str, str] | None:
@@ -86,126 +144,122 @@ def _no_jobs(gitlab: GitLab, pipeline: Pipeline, jobs: Sequence[Job]) -> tuple[s
     )
 
 
-def _whole_groups(
-    finished: Sequence[Job], fruitless: Sequence[_Attempt], known: Mapping[JobId, KnownJob]
-) -> frozenset[str]:
-    """Name the groups none of whose jobs gave a document, or may yet: GitLab's report of others would double tests."""
-    tried = {attempt.job.id for attempt in fruitless}
-    partly = {job.group for job in finished if job.id not in tried and known[job.id].state in {"read", "open"}}
-    return frozenset(attempt.job.group for attempt in fruitless) - partly
-
-
 @dataclass(frozen=True, slots=True)
 class _Reader:
     gitlab: GitLab
-    observations: Observations
     settings: Settings
-    project_path: str
+    wanted: Wanted
     now: datetime
 
-    def read_job(self, job: Job, tries: int) -> _Attempt | None:
-        """Read a job's own reports; the attempt when they gave nothing, None when the job is done with in this pass."""
-        attempt = _Attempt(job, expects=job.lists("junit"))
+    def read(self, jobs: Sequence[Job]) -> Iterator[JobFound]:
+        """Read each job's own reports, then ask elsewhere for what they did not give."""
+        finished = [job for job in jobs if job.status in FINISHED]
+        states = {job.id: self.wanted.of(job).state for job in finished}
+        fruitless: list[JobFound] = []
+        for job in finished:
+            if states[job.id] != "open":
+                continue
+            found = self._read_job(job)
+            if found.state == "undecided":
+                fruitless.append(found)
+            else:
+                states[job.id] = found.state
+                yield found
+        yield from self._read_elsewhere(fruitless, _whole_groups(finished, fruitless, states))
+
+    def _read_job(self, job: Job) -> JobFound:
+        """Read a job's own reports; `undecided` when they gave nothing."""
+        found = JobFound(job, expects=job.lists("junit"))
+        last_try = self.wanted.of(job).tries + 1 >= TRIES
         try:
-            with self.observations.reading(job, self.now) as record:
-                self._from_sources(job, record, attempt)
-                if record.documents:
-                    self._files(job, record, attempt, last_try=tries + 1 >= TRIES)
-                if record.documents or not self._undecided(attempt):
-                    self._close(
-                        record, attempt, "read" if record.documents else "lost" if attempt.problems else "empty"
-                    )
-                    return None
+            self._from_sources(found)
+            if found.documents:
+                found.files = self._files(found, last_try=last_try)
+                found.state = "read"
+            else:
+                found.state = self._undecided(found) or ("lost" if found.problems else "empty")
         except Incomplete as error:
-            if self.observations.try_again(job) < TRIES:
+            found.documents.clear()
+            if not last_try:
                 logger.warning("A report is left to the next pass", job=job.id, name=job.name, detail=str(error))
-                return None
-            attempt.expects = True
-            attempt.note(UNREADABLE, str(error))
-        return attempt
+                return found
+            found.expects = True
+            found.note(UNREADABLE, str(error))
+            found.state = "undecided"
+        return found
 
-    def _undecided(self, attempt: _Attempt) -> bool:
+    def _undecided(self, found: JobFound) -> str:
         """Tell whether something else must be asked before the job can be called empty or lost."""
-        job = attempt.job
-        gone = self._is_expired(job)
+        job = found.job
         listed = job.lists("junit") or job.lists("archive")
-        return attempt.expects or (gone and not listed)
+        return "undecided" if found.expects or (self._is_expired(job) and not listed) else ""
 
-    def _from_sources(self, job: Job, record: JobReading, attempt: _Attempt) -> None:
+    def _from_sources(self, found: JobFound) -> None:
         for listed, source in (("junit", self._from_junit), ("archive", self._from_archive)):
-            if job.lists(listed) and not record.documents:
+            if found.job.lists(listed) and not found.documents:
                 try:
-                    source(job, record, attempt)
+                    source(found)
                 except Forbidden as error:
-                    attempt.note(FORBIDDEN, f"the job's {listed} artifact may not be read: {error}")
+                    found.note(FORBIDDEN, f"the job's {listed} artifact may not be read: {error}")
                 except NotThere:
-                    logger.info("A listed artifact is not there", job=job.id, artifact=listed)
+                    logger.info("A listed artifact is not there", job=found.job.id, artifact=listed)
 
-    def _from_junit(self, job: Job, record: JobReading, attempt: _Attempt) -> None:
-        with self.gitlab.junit_artifact(job) as spooled:
+    def _from_junit(self, found: JobFound) -> None:
+        with self.gitlab.junit_artifact(found.job) as spooled:
             if spooled is None:
                 return
             try:
                 for name, stream in _documents(spooled):
-                    self._document(record, attempt, ("junit", name), stream)
+                    self._document(found, ("junit", name), stream)
             except BadGzip as error:
-                attempt.note(error.kind, f"junit.xml.gz: {error.detail}")
+                found.note(error.kind, f"junit.xml.gz: {error.detail}")
 
-    def _from_archive(self, job: Job, record: JobReading, attempt: _Attempt) -> None:
+    def _from_archive(self, found: JobFound) -> None:
         try:
-            with self.gitlab.archive(job) as archive:
-                self._members(archive, record, attempt)
+            with self.gitlab.archive(found.job) as archive:
+                self._members(archive, found)
         except BadArchive as error:
-            attempt.note(error.kind, f"artifacts.zip: {error.detail}")
+            found.note(error.kind, f"artifacts.zip: {error.detail}")
 
-    def _members(self, archive: Archive, record: JobReading, attempt: _Attempt) -> None:
+    def _members(self, archive: Archive, found: JobFound) -> None:
         wanted = self.settings.results.junit_paths
         paths = [member.path for member in archive.members if patterns.matches(member.path, wanted)]
         if len(paths) > FILES_OF_ONE_ARCHIVE:
-            attempt.note("too-many", f"{len(paths)} files match results.junit_paths; {FILES_OF_ONE_ARCHIVE} were read")
+            found.note("too-many", f"{len(paths)} files match results.junit_paths; {FILES_OF_ONE_ARCHIVE} were read")
         for member, opened in archive.open(paths[:FILES_OF_ONE_ARCHIVE]):
             try:
                 if isinstance(opened, BadMember):
                     raise opened
                 head = opened.peek(HEAD_BYTES)[:HEAD_BYTES]
                 if looks_like_junit(head):
-                    self._document(record, attempt, ("archive", member.path), opened)
+                    self._document(found, ("archive", member.path), opened)
             except BadMember as error:
-                attempt.note(error.kind, f"{member.path}: {error.detail}")
+                found.note(error.kind, f"{member.path}: {error.detail}")
 
-    def _document(self, record: JobReading, attempt: _Attempt, origin: tuple[str, str], stream: BinaryIO) -> None:
+    def _document(self, found: JobFound, origin: tuple[str, str], stream: BinaryIO) -> None:
         source, name = origin
         report = Report(stream)
         try:
-            record.document(source, name, report)
+            found.document(source, name, report)
         except BadReport as error:
-            attempt.note(error.kind, f"{name or 'its report'}: {error.detail}")
+            found.note(error.kind, f"{name or 'its report'}: {error.detail}")
             return
         for notice in report.notices:
-            attempt.note("suspicious", f"{name or 'its report'}: {notice}")
+            found.note("suspicious", f"{name or 'its report'}: {notice}")
 
-    def _files(self, job: Job, record: JobReading, attempt: _Attempt, *, last_try: bool) -> None:
-        """Read the archive's directory, and write down which files belong to which tests."""
-        config = self.settings.attachments
-        cabinet = Cabinet(record, attempt.note, config.artifact_paths, config.upload_max_bytes, self.project_path)
-        why = self._look_into_archive(job, cabinet, attempt, last_try=last_try)
-        if why:
-            record.no_files(why)
-            cabinet.without_archive(f"the job's archive cannot be had: {why}")
-
-    def _look_into_archive(self, job: Job, cabinet: Cabinet, attempt: _Attempt, *, last_try: bool) -> str:
-        """File what is in the archive; say why it cannot be had for good, "" when it can.
+    def _files(self, found: JobFound, *, last_try: bool) -> Files:
+        """Read the archive's directory, from which it is told which files belong to which tests.
 
         Raises:
             Incomplete: it cannot be had now.
         """
+        job = found.job
         if not job.lists("archive"):
-            cabinet.without_archive("the job has no archive" + (" any more" if self._is_expired(job) else ""))
-            return ""
+            return Files(None, "the job has no archive" + (" any more" if self._is_expired(job) else ""))
         kind: str
         try:
             with self.gitlab.archive(job) as archive:
-                cabinet.file(archive.members)
+                return Files(archive.members)
         except BadArchive as error:
             kind, why = error.kind, error.detail
         except TooLarge as error:
@@ -218,10 +272,8 @@ class _Reader:
             if not last_try:
                 raise
             kind, why = UNREADABLE, str(error)
-        else:
-            return ""
-        attempt.note(kind, f"artifacts.zip: {why}")
-        return why
+        found.note(kind, f"artifacts.zip: {why}")
+        return Files(None, f"the job's archive cannot be had: {why}", note=why)
 
     def _why_not_there(self, job: Job, error: NotThere, *, last_try: bool) -> tuple[str, str]:
         """Take a 404 for the last word only when it must be (facts: it may be a passing one)."""
@@ -234,73 +286,69 @@ class _Reader:
     def _is_expired(self, job: Job) -> bool:
         return job.artifacts_expire_at is not None and job.artifacts_expire_at <= self.now
 
-    def read_elsewhere(self, pipeline: Pipeline, fruitless: Sequence[_Attempt], whole: frozenset[str]) -> None:
+    def _read_elsewhere(self, fruitless: Sequence[JobFound], whole: frozenset[str]) -> Iterator[JobFound]:
         """Ask GitLab's own report for jobs that list one and whose own gave nothing; then say what is lost."""
-        suites = self._suites(pipeline, [a for a in fruitless if a.job.lists("junit") and a.job.group in whole])
-        groups: dict[str, list[_Attempt]] = defaultdict(list)
-        for attempt in fruitless:
-            groups[attempt.job.group].append(attempt)
-        tested = self._tested(pipeline, fruitless)
-        for group, attempts in groups.items():
-            found = _of_group(suites, attempts) if group in whole else []
-            last = max(attempts, key=lambda attempt: (attempt.job.finished_at or self.now, attempt.job.id))
-            for attempt in attempts:
-                answered = any(not suite.error for suite in found)
-                self._settle(attempt, found if attempt is last else [], answered=answered, tested=tested)
+        suites = self._suites([one for one in fruitless if one.job.lists("junit") and one.job.group in whole])
+        groups: dict[str, list[JobFound]] = defaultdict(list)
+        for found in fruitless:
+            groups[found.job.group].append(found)
+        tested = self._tested(fruitless)
+        for group, some in groups.items():
+            theirs = _of_group(suites, some) if group in whole else []
+            answered = any(not suite.error for suite in theirs)
+            last = max(some, key=lambda found: (found.job.finished_at or self.now, found.job.id))
+            for found in some:
+                self._settle(found, theirs if found is last else [], answered=answered, tested=tested)
+                yield found
 
-    def _suites(self, pipeline: Pipeline, wanting: Sequence[_Attempt]) -> Sequence[SuiteReport]:
+    def _suites(self, wanting: Sequence[JobFound]) -> Sequence[SuiteReport]:
         if not wanting:
             return ()
+        pipeline = self.wanted.pipeline
         try:
             return self.gitlab.test_report(pipeline.project_id, pipeline.id)
         except (NotThere, Forbidden) as error:
             logger.warning("GitLab's own test report cannot be had", detail=str(error))
             return ()
 
-    def _tested(self, pipeline: Pipeline, fruitless: Sequence[_Attempt]) -> frozenset[int] | None:
+    def _tested(self, fruitless: Sequence[JobFound]) -> frozenset[int] | None:
         """Tell which jobs had tests once, when some job has nothing listed any more."""
-        if all(attempt.job.lists("junit") or attempt.job.lists("archive") for attempt in fruitless):
+        if all(found.job.lists("junit") or found.job.lists("archive") for found in fruitless):
             return None
-        return self.gitlab.tested_jobs(pipeline.project_id, pipeline.id)
+        return self.gitlab.tested_jobs(self.wanted.pipeline.project_id, self.wanted.pipeline.id)
 
     def _settle(
-        self, attempt: _Attempt, suites: Sequence[SuiteReport], *, answered: bool, tested: frozenset[int] | None
+        self, found: JobFound, suites: Sequence[SuiteReport], *, answered: bool, tested: frozenset[int] | None
     ) -> None:
-        job = attempt.job
-        with self.observations.reading(job, self.now) as record:
-            for suite in suites:
-                if suite.error and not attempt.problems:
-                    attempt.note("suite-error", f"GitLab could not parse the report of {suite.name}: {suite.error}")
-                elif suite.tests:
-                    record.document("test_report", suite.name, suite.tests)
-            if record.documents or answered:
-                self._close(record, attempt, "read")
-                return
-            verdict = self._why_nothing(attempt, tested)
-            if verdict == "later":
-                return
-            self._close(record, attempt, verdict)
+        for suite in suites:
+            if suite.error and not found.problems:
+                found.note("suite-error", f"GitLab could not parse the report of {suite.name}: {suite.error}")
+            elif suite.tests:
+                found.document("test_report", suite.name, suite.tests)
+        found.state = "read" if found.documents or answered else self._why_nothing(found, tested)
 
-    def _why_nothing(self, attempt: _Attempt, tested: frozenset[int] | None) -> str:
-        """Say what becomes of a job that gave no document: `empty`, `lost` with a problem, or `later`."""
-        job = attempt.job
+    def _why_nothing(self, found: JobFound, tested: frozenset[int] | None) -> str:
+        """Say what becomes of a job that gave no document: `empty`, `lost` with a problem, or `open`: later."""
+        job = found.job
         gone = self._is_expired(job)
         if gone and not (job.lists("junit") or job.lists("archive")) and tested is not None and job.id not in tested:
             return "empty"
-        if gone and not attempt.problems:
-            attempt.note(EXPIRED, f"its artifacts expired on {job.artifacts_expire_at:%Y-%m-%d} before they were read")
-        elif not attempt.problems:
-            if self.observations.try_again(job) < TRIES:
-                return "later"
-            attempt.note(
-                MISSING, f"GitLab lists a JUnit report for {job.name} and has none; it was asked {TRIES} times"
-            )
+        if gone and not found.problems:
+            found.note(EXPIRED, f"its artifacts expired on {job.artifacts_expire_at:%Y-%m-%d} before they were read")
+        elif not found.problems:
+            if self.wanted.of(job).tries + 1 < TRIES:
+                return "open"
+            found.note(MISSING, f"GitLab lists a JUnit report for {job.name} and has none; it was asked {TRIES} times")
         return "lost"
 
-    def _close(self, record: JobReading, attempt: _Attempt, state: str) -> None:
-        for kind, detail in attempt.problems:
-            record.problem(kind, detail)
-        record.close(state)
+
+def _whole_groups(
+    finished: Sequence[Job], fruitless: Sequence[JobFound], states: Mapping[JobId, str]
+) -> frozenset[str]:
+    """Name the groups none of whose jobs gave a document, or may yet: GitLab's report of others would double tests."""
+    tried = {found.job.id for found in fruitless}
+    partly = {job.group for job in finished if job.id not in tried and states[job.id] in {"read", "open"}}
+    return frozenset(found.job.group for found in fruitless) - partly
 
 
 def _documents(spooled: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
@@ -316,6 +364,6 @@ def _documents(spooled: BinaryIO) -> Iterator[tuple[str, BinaryIO]]:
         yield "", spooled
 
 
-def _of_group(suites: Sequence[SuiteReport], attempts: Sequence[_Attempt]) -> list[SuiteReport]:
-    names = {attempt.job.name for attempt in attempts} | {attempt.job.group for attempt in attempts}
+def _of_group(suites: Sequence[SuiteReport], some: Sequence[JobFound]) -> list[SuiteReport]:
+    names = {found.job.name for found in some} | {found.job.group for found in some}
     return [suite for suite in suites if suite.name in names]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from reconciler.agendas import Polls, Projects, Scope
 from reconciler.apply import Push, settle
 from reconciler.attach import Attach
-from reconciler.collect import Collected, Scope, collect
+from reconciler.collect import AHEAD, Collected, Collector
+from reconciler.deadline import Deadline
 from reconciler.dispatch import Sent
 from reconciler.errors import (
     EXIT_DONE,
@@ -23,24 +25,37 @@ from reconciler.errors import (
     ServiceDown,
     Stopped,
 )
+from reconciler.history import History
 from reconciler.ledger import proof, views
-from reconciler.mapping import Mapping, Row
+from reconciler.ledger.backfills import Span
+from reconciler.readers import Readers
 from reconciler.sprinting import SprintRun
 from reconciler.verify import Repair, verify
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from reconciler.collect import Agenda
     from reconciler.config import Settings
+    from reconciler.ledger.backfills import Backfill
     from reconciler.ledger.ledger import Ledger
     from reconciler.ledger.proof import Claim
+    from reconciler.listing import Seen
+    from reconciler.mapping import Row
     from reconciler.model import ObjectID
     from reconciler.ports import GitLab, Rally
+    from reconciler.reading import Found
+    from reconciler.traffic import Traffic
     from reconciler.verify import Verified
 
 FULL_REFRESH = timedelta(days=1)
 REFRESH_OVERLAP = timedelta(minutes=5)
+_DEEDS = ("pipelines_read", "results_sent", "attachments_sent", "test_sets_created", "members_added", "writes")
+SLICE_TESTS = 2_000
+"""So many tests are read before results are sent while reading goes on; fewer are sent when all is read."""
+SLICE_TESTS_IN_TURN = 1_000
+"""The same, where a backfill takes turns with polls: it is what a poll may find waiting before its own results."""
 _FULL, _ANY, _SPRINTS = "test_cases/full", "test_cases/refreshed", "sprints/looked"
 
 
@@ -56,10 +71,19 @@ class Order:
     """How old the knowledge of Rally's test cases and sprints may be."""
     collects: bool = True
     """Whether GitLab is polled, too."""
+    updates: bool = True
+    """Whether Rally is brought up to date; without, GitLab is read and nothing else."""
     sends: bool = True
     """Whether results and files are sent; without, only sprints are looked after."""
     guard: Callable[[int], None] | None = None
     """Is told how many results are due before the first is sent; raises `NotAgreed` to send none."""
+    turn_s: float | None = None
+    """How long it may take; what is not done then is left to its next turn."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether sending may begin before all is read."""
+        return self.guard is None and not self.dry_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +115,27 @@ class World:
     settings: Settings
     stop: threading.Event
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    readers: int = 0
+    """Threads that read from GitLab; without, it is read in turn with everything else."""
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    """By service: what passed between it and us."""
+
+    def progress(self) -> int:
+        """Give a number that grows with every answer of a service and every commit to the ledger."""
+        return self.ledger.store.commits + sum(traffic.total for traffic in self.traffic.values())
 
 
-def reconcile(world: World, rows: Sequence[Row], order: Order) -> Outcome:
-    """Read what GitLab finished, then create in Rally what is missing.
+def reconcile(world: World, rows: Sequence[Row], order: Order, done: Done | None = None) -> Outcome:
+    """Read what GitLab finished, then create in Rally what is missing; what there is much of overlaps.
 
-    The absence of one service never stops the other half.
+    The absence of one service never stops the other half. How far it got can be seen in `done` from any thread.
 
     Raises:
         Stopped: `world.stop` was set; what was begun is in the ledger.
         NotAgreed: the order's guard said No; nothing was sent.
     """
     pass_id = world.ledger.begin_pass(order.kind, world.now())
-    done = Done(Collected(), Sent(), [])
+    done = done or Done(Collected(), Sent(), [])
     try:
         with suppress(Stopped):
             _pass(world, rows, order, done)
@@ -113,15 +145,66 @@ def reconcile(world: World, rows: Sequence[Row], order: Order) -> Outcome:
 
 
 def _pass(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
-    if order.collects:
-        done.collected = collect(world.gitlab, world.ledger, world.settings, order.scope, world.now())
+    if not order.collects:
+        _update(world, rows, order, done)
+        return
+    if order.scope.since is not None:
+        agreed = order.overlaps
+        span = Span(order.scope.since, order.scope.until, order.scope.projects)
+        done.backfill = world.ledger.backfills.begin(span, world.now(), agreed=agreed)
+        if done.backfill.agreed:
+            order = replace(order, guard=None)
+    stop = world.stop if order.turn_s is None else Deadline(world.stop, order.turn_s)
+    readers: Readers[Seen | Found] = Readers(world.readers)
+    with closing(readers):
+        collector = Collector(
+            world.gitlab, world.ledger, world.settings, world.now, _agenda(world, order, done), readers, done.collected,
+            may_go_on=lambda: not stop.is_set(), ahead=AHEAD if order.turn_s is None else SLICE_TESTS_IN_TURN,
+        )  # fmt: skip
+        _read_and_send(replace(world, stop=stop), rows, order, done, collector)
+    done.is_over = collector.is_over
+
+
+def _agenda(world: World, order: Order, done: Done) -> Agenda:
+    projects = Projects(world.gitlab, world.ledger, world.settings, done.collected, order.scope.projects)
+    if done.backfill is None:
+        return Polls(projects, world.now())
+    return History(projects, world.ledger.backfills, done.backfill.backfill_id, world.now(), alone=order.turn_s is None)
+
+
+def _read_and_send(world: World, rows: Sequence[Row], order: Order, done: Done, collector: Collector) -> None:
+    """Read some, send it while more is read, until all is read and sent; with a guard, read all, then ask, then send.
+
+    When Rally is away, the rest is read all the same.
+    """
+    sends = order.updates
+    tests = SLICE_TESTS if order.turn_s is None else SLICE_TESTS_IN_TURN
+    more = collector.list_all()
+    while True:
+        more = more and collector.read(tests if order.overlaps and sends else None)
+        if done.backfill is not None and order.guard is not None and not collector.is_over:
+            return  # nobody can tell yet what there is to agree to
+        if sends:
+            sends = _update(world, rows, order, done, collector if more else None)
+        if not more:
+            return
+        if sends:
+            done.sent.down.clear()  # what got no answer is in doubt, and is asked about in good time
+        refreshed = timedelta(seconds=world.settings.rally.poll_seconds)
+        order = replace(order, refresh_after=max(order.refresh_after, refreshed))
+
+
+def _update(world: World, rows: Sequence[Row], order: Order, done: Done, collector: Collector | None = None) -> bool:
+    """Do Rally's half; False when Rally is away. With a `collector`, reading goes on meanwhile."""
     try:
-        _bring_up_to_date(world, rows, order, done)
+        _bring_up_to_date(world, rows, order, done, collector)
     except (Stopped, NotAgreed, LedgerUnusable):
         raise
     except ReconcilerError as error:
         troubles = done.sent.down if error.exit_status == EXIT_TRY_AGAIN else done.sent.failed
         troubles.append(str(error))
+        return False
+    return not done.sent.halted
 
 
 @dataclass(slots=True)
@@ -133,9 +216,15 @@ class Done:
     actions: list[dict[str, Any]]
     fills: set[ObjectID] = field(default_factory=set)
     """With `--dry-run`: the iterations whose sets the next pass makes or fills."""
+    backfill: Backfill | None = None
+    """As it was when the pass began."""
+    is_over: bool = False
+    """All that there was to read was asked for, with whatever success."""
+    due: int = 0
+    """Results that are known to be wanted, those that are sent included."""
 
 
-def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
+def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Done, collector: Collector | None) -> None:
     """Do Rally's half: know its test cases, settle what is in doubt, then make what is missing, or just say what is.
 
     Sprints come first, so that results find their sets; files come last, for no result waits for bytes.
@@ -144,20 +233,34 @@ def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Don
     if order.sends:
         _know_test_cases(world, rows, order.refresh_after)
         settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
+        _agree(world, order, done)
     _look_after_sprints(world, order, done)
     if not order.sends:
         return
     push = _push(world, done)
+    if done.backfill is not None:
+        done.due = done.sent.results + ledger.entries.count_due()
+    if collector is not None:
+        push.horizon, push.meanwhile = collector.horizon(), collector.meanwhile
     mending, attach = _repair(world, push), _attach(world, push, done)
     if order.dry_run:
+        push.backfill = done.backfill.backfill_id if done.backfill else 0
         done.actions += [*push.preview(done.fills), *mending.preview(), *attach.preview()]
         return
-    if order.guard is not None:
-        order.guard(ledger.entries.count_due())
     push.run()
     if not done.sent.halted:
         mending.run()
     attach.run()
+
+
+def _agree(world: World, order: Order, done: Done) -> None:
+    """Ask whether as much as is due may be sent."""
+    if order.guard is None or order.dry_run:
+        return
+    backfill = done.backfill.backfill_id if done.backfill else 0
+    order.guard(world.ledger.entries.count_due(backfill=backfill))
+    if backfill:
+        world.ledger.backfills.agree(backfill)
 
 
 def _push(world: World, done: Done) -> Push:
@@ -266,7 +369,7 @@ def _know_test_cases(world: World, rows: Sequence[Row], refresh_after: timedelta
         trouble = error
     before = set(ledger.test_cases.unknown())
     known = ledger.observations.cursor(_ANY) is not None
-    ledger.subjects.apply(Mapping(rows, ledger.test_cases.by_field()), resolvable=known)
+    ledger.subjects.apply(ledger.mapping(rows), resolvable=known)
     if trouble is not None:
         raise trouble
     new = [formatted_id for formatted_id in ledger.test_cases.unknown() if formatted_id not in before]
@@ -299,20 +402,40 @@ def _conclude(world: World, pass_id: int, order: Order, done: Done) -> Outcome:
     """Write down and say how the pass went."""
     collected, sent = done.collected, done.sent
     summary = _summary(world, order, done)
-    trouble = {"Rally": "; ".join(sent.down + sent.failed)}
+    trouble = {"Rally": "; ".join(sent.down + sent.failed)} if order.updates else {}
     if order.collects:
         trouble["GitLab"] = "; ".join(dict.fromkeys(collected.down + collected.failed))
     # A plan is no success of sending: a dry run leaves what is known of the services as it was.
     world.ledger.end_pass(pass_id, {} if order.dry_run else trouble, summary, world.now())
+    if done.backfill is not None and not order.dry_run:
+        _note_backfill(world, done.backfill, done, summary)
     if world.stop.is_set():
         raise Stopped("asked to stop; what was begun is in the ledger, the next pass goes on")
-    logger.info("Pass done", **{name: number for name, number in summary.items() if number})
+    did = any(summary[name] for name in _DEEDS)  # a quiet daemon's log is quiet
+    logger.log("INFO" if did else "DEBUG", "Pass done", **{name: number for name, number in summary.items() if number})
     return Outcome(
         summary=summary,
         down=tuple(dict.fromkeys(collected.down + sent.down)),
         failed=tuple(dict.fromkeys(collected.failed + sent.failed)),
         actions=tuple(done.actions),
     )
+
+
+def _note_backfill(world: World, backfill: Backfill, done: Done, summary: Mapping[str, int]) -> None:
+    """Write down how a backfill stands: done, when nothing is left of it.
+
+    One that the daemon carries out is done, too, when the rest cannot be had: else it would ask for ever.
+    """
+    room, number = world.ledger.backfills, backfill.backfill_id
+    trouble = {
+        "down": list(dict.fromkeys(done.collected.down + done.sent.down)),
+        "failed": list(dict.fromkeys(done.collected.failed + done.sent.failed)),
+    }
+    hopeless = backfill.handed and bool(done.collected.failed or done.collected.down)
+    with world.ledger.store.transaction():
+        room.note(number, summary, trouble)
+        if done.is_over and (hopeless or not summary["left"]):
+            room.end(number, world.now())
 
 
 def _summary(world: World, order: Order, done: Done) -> dict[str, int]:
@@ -325,7 +448,20 @@ def _summary(world: World, order: Order, done: Done) -> dict[str, int]:
         "members_added": done.sent.members,
         "held": views.tests(store)["held"],
         "refused": views.entries(store)["refused"],
-        "problems": len(views.problems(store)),
+        "problems": views.count_problems(store),
         "writes": done.sent.writes,
-        "left": views.left(store) if order.sends else views.sprints_left(store),
-    }
+        "left": (views.left(store) if order.sends else views.sprints_left(store)) + _left_of(world, order, done),
+    } | ({} if done.backfill is None else _past(world, done.backfill, done))
+
+
+def _left_of(world: World, order: Order, done: Done) -> int:
+    """Count what is left of this backfill alone; a plan leaves nothing undone."""
+    if done.backfill is None or order.dry_run:
+        return 0
+    return world.ledger.backfills.left(done.backfill.backfill_id)
+
+
+def _past(world: World, backfill: Backfill, done: Done) -> dict[str, int]:
+    """Tell of a backfill what no other pass has."""
+    known = world.ledger.backfills.get(backfill.backfill_id)
+    return {"pipelines_found": known.found, "expired": done.collected.expired}

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from json import dumps
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 BLOT = "[secret]"
 SHORTEST = 4
 """Characters; blotting out every "a" would hide the text and not the secret."""
+
+
+_KEY_CHARACTERS = 12
+"""From so many on, a piece of an url's path may be a key; shorter ones are words."""
+
+
+def keys_in(url: str) -> Iterator[str]:
+    """Give what may be secret of a web hook's url: itself, and each long piece of its path and its query."""
+    if url:
+        yield url
+        parts = urlsplit(url)
+        yield from (
+            piece for piece in re.split(r"[/?&=;]", f"{parts.path}?{parts.query}") if len(piece) >= _KEY_CHARACTERS
+        )
+
+
+def proxy_passwords(environ: Mapping[str, str]) -> Iterator[str]:
+    """Give the passwords of the proxies that an environment names, also as a request's header has them."""
+    for name, value in environ.items():
+        login, at, _ = value.rpartition("@")
+        if name.lower().endswith("_proxy") and at:
+            login = login.rpartition("//")[2]
+            _, _, password = login.partition(":")
+            yield from (login, password, unquote(password), b64encode(unquote(login).encode()).decode())
 
 
 class Redaction:

@@ -240,11 +240,6 @@ def home_of(date: datetime, memberships: Iterable[Membership]) -> Home | Wait | 
     return Home(best.test_set) if best.is_sure and best.test_set is not None else Wait(best.iteration)
 
 
-def coverage(members: int, run: int) -> float:
-    """Tell in per cent how many members have a result; 100 for a set without members is no claim, so 0."""
-    return round(100.0 * run / members, 1) if members else 0.0
-
-
 def in_halves(cases: Sequence[ObjectID]) -> list[Sequence[ObjectID]]:
     """Split what Rally refuses as a whole, to find out which of it is meant."""
     middle = len(cases) // 2

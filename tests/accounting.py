@@ -37,6 +37,7 @@ def _miscounted(store: Store) -> Iterator[str]:
         yield f"status tells {told}; there are {rows}"
     for report, said, there in store.rows(_REPORTS):
         yield f"report {report} had {said} tests; there are {there}"
+    yield from _quick_counts(store)
     files = _counts(store, "SELECT state, COUNT(*) FROM attachments WHERE notice = 0 GROUP BY state")
     tallies = _counts(store, "SELECT state, n FROM attachment_tallies WHERE n > 0")
     said = views.attachments(store)
@@ -45,6 +46,33 @@ def _miscounted(store: Store) -> Iterator[str]:
         yield f"status tells of files {said}; they are counted as {tallies}; there are {files}"
     if len(views.unattached(store)) != said["missing"] + said["refused"]:
         yield f"status lists {len(views.unattached(store))} files that results go without, and counts {said}"
+
+
+def _quick_counts(store: Store) -> Iterator[str]:
+    """Count anew what `status` has the triggers count."""
+    entries = {state: number for state, number in views.entries(store).items() if number}
+    if entries != (there := _counts(store, "SELECT state, COUNT(*) FROM entries GROUP BY state")):
+        yield f"status tells of results {entries}; there are {there}"
+    there = _counts(store, "SELECT verdict, COUNT(*) FROM entries WHERE state = 'done' GROUP BY verdict")
+    if (verdicts := views.verdicts(store)) != there:
+        yield f"results in Rally are counted by verdict as {verdicts}; there are {there}"
+    pipelines = _counts(store, _PIPELINES)
+    if (told := {name: number for name, number in views.pipelines(store).items() if number}) != pipelines:
+        yield f"status tells of pipelines {told}; there are {pipelines}"
+    problems = int(store.value(_PROBLEMS))
+    if (said := (views.count_problems(store), len(views.problems(store)))) != (problems, problems):
+        yield f"status tells of {said} problems; there are {problems}"
+
+
+_PIPELINES = """
+SELECT 'seen', COUNT(*) FROM pipelines HAVING COUNT(*) > 0
+UNION ALL SELECT CASE
+    WHEN status NOT IN ('success', 'failed', 'canceled', 'manual') THEN 'unfinished'
+    WHEN read_update = updated_at THEN 'read' ELSE 'unread' END, COUNT(*) FROM pipelines GROUP BY 1
+"""
+_PROBLEMS = """
+SELECT COUNT(*) FROM problems p LEFT JOIN jobs j USING (job_id) WHERE COALESCE(j.superseded, 0) = 0
+"""
 
 
 def _counts(store: Store, sql: str) -> dict[str, int]:

@@ -28,7 +28,8 @@ from reconciler.model import (
     Verdict,
 )
 from reconciler.notes import read_key
-from tests.fake_sprints import AddMembers, FakeSprints, WantedInSprint
+from tests.fake_owner import FakeOwner
+from tests.fake_sprints import AddMembers, WantedInSprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,7 +45,7 @@ Step = Callable[["FakeRally", Sequence[Any]], Answers]
 
 
 @dataclass(slots=True)
-class FakeRally(FakeSprints):
+class FakeRally(FakeOwner):
     """TestCaseResults and Attachments too; a write request first follows the next step, if there is one."""
 
     verdicts: frozenset[str] = frozenset(Verdict)
@@ -201,7 +202,7 @@ class FakeRally(FakeSprints):
 
     def allowed_verdicts(self) -> frozenset[str]:
         """Give the drop-down list."""
-        self._read()
+        self._read_by("allowed_verdicts")
         return self.verdicts
 
     def test_cases(self, updated_since: datetime | None = None) -> Iterator[TestCase]:
@@ -212,7 +213,7 @@ class FakeRally(FakeSprints):
 
     def test_cases_by_id(self, formatted_ids: Sequence[FormattedID]) -> Mapping[FormattedID, TestCase]:
         """Look up single ones."""
-        self._read()
+        self._read_by("test_cases_by_id")
         return {case.formatted_id: case for case in self._in_scope() if case.formatted_id in formatted_ids}
 
     def _in_scope(self) -> list[TestCase]:

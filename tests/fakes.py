@@ -10,8 +10,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from reconciler.archive import LocalFile, RemoteArchive
-from reconciler.errors import NotThere, ServiceDown
-from reconciler.model import ArtifactListing, Job, JobId, Pipeline, PipelineId, Project, ProjectId
+from reconciler.errors import Forbidden, NotThere, ServiceDown
+from reconciler.model import (
+    AccessToken,
+    ArtifactListing,
+    Greeting,
+    Job,
+    JobId,
+    Pipeline,
+    PipelineId,
+    Project,
+    ProjectId,
+)
 from reconciler.ports import PipelinePage
 from tests.clock import START, Clock
 from tests.fake_rally import Answers, FakeRally, Step
@@ -55,6 +65,10 @@ class FakeGitLab:
     down: bool = False
     faults: dict[str, deque[BaseException]] = field(default_factory=lambda: defaultdict(deque))
     """What the next calls of a method raise, by its name."""
+    version: str = "19.4.0-ee"
+    access: AccessToken = field(default_factory=lambda: AccessToken("ci", frozenset({"read_api"}), None, active=True))
+    closed: set[JobId] = field(default_factory=set)
+    """Jobs whose artifacts we may not read."""
     _projects: dict[ProjectId, Project] = field(default_factory=dict)
     _pipelines: dict[PipelineId, Pipeline] = field(default_factory=dict)
     _jobs: dict[PipelineId, list[Job]] = field(default_factory=lambda: defaultdict(list))
@@ -112,6 +126,16 @@ class FakeGitLab:
             raise self.faults[method].popleft()
 
     # --- the port ---
+
+    def greeting(self) -> Greeting:
+        """Tell version and time."""
+        self._call("greeting")
+        return Greeting(self.version, self.clock())
+
+    def token(self) -> AccessToken:
+        """Tell of the token."""
+        self._call("token")
+        return self.access
 
     def project(self, name: str | int) -> Project:
         """Find a project."""
@@ -176,6 +200,14 @@ class FakeGitLab:
         if job.id not in self._archives:
             raise NotThere(f"job {job.id} has no archive")
         yield RemoteArchive(LocalFile(io.BytesIO(self._archives[job.id])))
+
+    def probe_artifacts(self, job: Job) -> None:
+        """Look whether there is something, and whether we may have it."""
+        self._call("probe_artifacts")
+        if job.id in self.closed:
+            raise Forbidden(f"GitLab: artifacts of job {job.id}: HTTP 403")
+        if job.id not in self._archives and not job.lists("junit"):
+            raise NotThere(f"GitLab: artifacts of job {job.id}: HTTP 404")
 
     def forget_archives(self) -> None:
         """Keep nothing anyway."""

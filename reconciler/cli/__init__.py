@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,15 +10,19 @@ from typing import Any, NoReturn
 import click
 
 from reconciler import __version__
-from reconciler.cli import people, runs
-from reconciler.cli.words import JSON_HELP
-from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, ReconcilerError, Stopped
+from reconciler.cli import examine, people, runs
+from reconciler.cli.words import JSON_HELP, help_width
+from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, MUCH, ReconcilerError, Stopped
 
 RUNS = ("once", "backfill", "sprint_sets")
 """The one-shots, of which a command line has one."""
+OF_BACKFILL = ("since", "until", "projects", "yes", "requests_per_second")
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()},
+)
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path), default=Path("config.toml"), show_default=True,
     help="The config file; relative paths in it are relative to its folder.",
@@ -32,9 +37,11 @@ RUNS = ("once", "backfill", "sprint_sets")
     "--project", "projects", multiple=True, help="With --backfill: only this project (path or id); repeatable."
 )
 @click.option("--dry-run", is_flag=True, help="With one of these three: print the plan, write nothing to Rally.")
+@click.option("--yes", is_flag=True, help=f"With --backfill: do not ask before sending more than {MUCH:,} results.")
 @click.option(
-    "--yes", is_flag=True, help=f"With --backfill: do not ask before sending more than {runs.MUCH:,} results."
-)
+    "--requests-per-second", type=click.FloatRange(min=0, min_open=True), metavar="N",
+    help="With --backfill: ask each service at most so often; default: as fast as it answers.",
+)  # fmt: skip
 @click.version_option(__version__, prog_name="reconciler")
 @click.pass_context
 def cli(context: click.Context, /, config_path: Path, **options: Any) -> None:  # noqa: ANN401 - click's values
@@ -43,7 +50,7 @@ def cli(context: click.Context, /, config_path: Path, **options: Any) -> None:  
     Without a command: the daemon, which polls GitLab and Rally until it is stopped.
     """
     context.obj = {"config": config_path, "json": options["as_json"]}
-    given = [name for name in (*RUNS, "since", "until", "projects", "dry_run", "yes") if options[name]]
+    given = [name for name in (*RUNS, *OF_BACKFILL, "dry_run") if options[name]]
     if context.invoked_subcommand is not None:
         if given:
             raise click.UsageError(f"--{_flag(given[0])} does not go with the command {context.invoked_subcommand}.")
@@ -55,7 +62,9 @@ def cli(context: click.Context, /, config_path: Path, **options: Any) -> None:  
         raise click.UsageError(
             "--json goes with --once, --backfill, --sprint-sets or a command; the daemon logs JSON with log.json."
         )
-    sys.exit(runs.run_daemon(config_path))
+    from reconciler.cli import serving
+
+    sys.exit(serving.run(config_path))
 
 
 def _flag(name: str) -> str:
@@ -66,7 +75,7 @@ def _refuse_odd_mixtures(options: dict[str, Any]) -> None:
     given = [name for name in RUNS if options[name]]
     if len(given) > 1:
         raise click.UsageError(f"--{_flag(given[0])} and --{_flag(given[1])} are two different runs: give one of them.")
-    for name in ("since", "until", "projects", "yes"):
+    for name in OF_BACKFILL:
         if options[name] and not options["backfill"]:
             raise click.UsageError(f"--{_flag(name)} goes with --backfill.")
     if options["backfill"] and not options["since"]:
@@ -75,8 +84,19 @@ def _refuse_odd_mixtures(options: dict[str, Any]) -> None:
         raise click.UsageError("--dry-run goes with --once, --backfill or --sprint-sets.")
 
 
-for command in (people.status, people.review, people.map_, people.ignore, people.verify, people.demo):
+for command in (people.status, people.review, people.map_, people.ignore, people.verify, examine.doctor, people.demo):
     cli.add_command(command)
+
+
+def _journal_mark() -> str:
+    """Give what marks a line as an error in systemd's journal; "" elsewhere, where nothing is loaded for it."""
+    if "JOURNAL_STREAM" not in os.environ:
+        return ""
+    import logging
+
+    from reconciler.log import journal_mark
+
+    return journal_mark(logging.ERROR, sys.stderr)
 
 
 def main() -> NoReturn:
@@ -97,6 +117,7 @@ def main() -> NoReturn:
     except ReconcilerError as error:
         from reconciler.show import clean
 
-        click.echo("\n".join(map(clean, str(error).split("\n"))), err=True)
+        mark = _journal_mark()
+        click.echo("\n".join(mark + clean(line) for line in str(error).split("\n")), err=True)
         sys.exit(error.exit_status)
     sys.exit(EXIT_DONE)

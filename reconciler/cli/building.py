@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from reconciler.config import Settings
+    from reconciler.errors import Problem
+    from reconciler.gitlab import GitLabAdapter
+    from reconciler.ledger.ledger import Ledger
     from reconciler.mapping import Row
-    from reconciler.ports import Rally
+    from reconciler.rally import RallyAdapter
     from reconciler.reconcile import World
 
 PATIENCE_S = 25.0
 """How long a one-shot waits for each service that is down, so that it waits less than a minute in all."""
+READERS = 4
+"""Threads that read from GitLab; each asks for one thing at a time."""
 
 
 def configured(config_path: Path) -> tuple[Settings, list[Row]]:
@@ -26,22 +32,24 @@ def configured(config_path: Path) -> tuple[Settings, list[Row]]:
     Raises:
         ConfigError: with the mistakes of both files.
     """
-    from reconciler import config, log, mapping_file
+    settings, rows = read_config(config_path)
+    set_up_log(settings)
+    return settings, rows
+
+
+def read_config(config_path: Path) -> tuple[Settings, list[Row]]:
+    """Read config and mapping; raises as `configured` does."""
+    from reconciler import config, mapping_file
 
     settings = config.load(config_path, os.environ, look_into_mapping=lambda path: mapping_file.read(path)[1])
-    log.configure(settings.log.level, json=settings.log.json, secrets=settings.secrets())
-    _say_what_waits(settings)
     return settings, mapping_file.read(settings.mapping.file)[0]
 
 
-def _say_what_waits(settings: Settings) -> None:
-    """Claim nothing: who sets these keys shall know that nothing acts on them yet."""
-    from loguru import logger
+def set_up_log(settings: Settings) -> None:
+    """Let the log be as these settings say."""
+    from reconciler import log
 
-    for name in ("metrics", "notify"):
-        section = getattr(settings, name)
-        if section != type(section)():
-            logger.warning("This section is checked, but nothing acts on it yet", section=name)
+    log.configure(settings.log.level, json=settings.log.json, secrets=settings.secrets())
 
 
 def offline(config_path: Path) -> Settings:
@@ -51,54 +59,99 @@ def offline(config_path: Path) -> Settings:
     return config.load(config_path, os.environ, secrets=False)
 
 
-def mapping_reader(settings: Settings) -> Callable[[], Sequence[Row]]:
-    """Give the mapping as it is now; a file with mistakes keeps the last good one in force."""
-    from loguru import logger
-
+def mapping_reader(settings: Settings, good: Sequence[Row]) -> Callable[[], tuple[Sequence[Row], Sequence[Problem]]]:
+    """Give the mapping as it is now, and what is wrong with its file: then the last `good` one stays in force."""
     from reconciler import mapping_file
 
-    good: list[Row] = []
+    problems: Sequence[Problem] = ()
+    seen: object = None
 
-    def rows() -> Sequence[Row]:
-        nonlocal good
-        found, problems = mapping_file.read(settings.mapping.file)
-        for problem in problems:
-            logger.error("The mapping file has a mistake: the last good one stays in force", problem=str(problem))
-        if not problems:
-            good = found
-        return good
+    def rows() -> tuple[Sequence[Row], Sequence[Problem]]:
+        nonlocal good, problems, seen
+        if (now := _edition(settings.mapping.file)) is None or now != seen:
+            found, problems = mapping_file.read(settings.mapping.file)
+            seen, good = now, good if problems else found
+        return good, problems
 
     return rows
 
 
-@contextmanager
-def world(settings: Settings, *, patience_s: float) -> Iterator[World]:
-    """Lock the ledger, build the adapters and let signals stop everything."""
-    from reconciler import daemon
-    from reconciler.gitlab import GitLabAdapter
-    from reconciler.ledger.ledger import open_ledger
-    from reconciler.plan import IGNORE
-    from reconciler.reconcile import World
-    from reconciler.wire import Endpoint, Limits
+def _edition(path: Path) -> object:
+    """Tell a file's edition without reading it; None when there is no telling."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size, about.st_ino
 
-    gitlab = settings.gitlab
-    with open_ledger(settings.ledger.path, skips_count=settings.results.skipped != IGNORE) as ledger:
-        stop = daemon.stop_on_signals()
+
+@contextmanager
+def world(settings: Settings, *, patience_s: float, per_second: float = 0.0) -> Iterator[World]:
+    """Lock the ledger, build the adapters and let signals stop everything.
+
+    `per_second`: how many requests each service gets at most; 0 = no limit.
+    """
+    from reconciler.signals import stop_on_signals
+
+    with (
+        ledger(settings) as opened,
+        services(settings, opened, stop_on_signals(), patience_s=patience_s, per_second=per_second) as built,
+    ):
+        yield built
+
+
+def ledger(settings: Settings) -> AbstractContextManager[Ledger]:
+    """Lock and open the ledger."""
+    from reconciler.ledger.ledger import open_ledger
+
+    return open_ledger(settings.ledger.path, skips_count=_skips_count(settings))
+
+
+@contextmanager
+def services(
+    settings: Settings, opened: Ledger, stop: threading.Event, *, patience_s: float, per_second: float = 0.0
+) -> Iterator[World]:
+    """Build the adapters round a ledger that is open; their connections are closed in the end."""
+    from reconciler.ledger.ledger import Ledger
+    from reconciler.reconcile import World
+
+    gitlab = gitlab_of(settings, stop, patience_s=patience_s, per_second=per_second)
+    rally = rally_of(settings, stop, patience_s=patience_s, per_second=per_second)
+    with closing(gitlab), closing(rally):
         yield World(
-            gitlab=GitLabAdapter(
-                Endpoint(gitlab.url, gitlab.ca_bundle),
-                gitlab.token.reveal(),
-                stop=stop,
-                limits=Limits(patience_s=patience_s),
-            ),
-            rally=rally_of(settings, stop, patience_s=patience_s),
-            ledger=ledger,
+            gitlab=gitlab,
+            rally=rally,
+            ledger=Ledger(opened.store, skips_count=_skips_count(settings)),
             settings=settings,
             stop=stop,
+            traffic={traffic.service: traffic for traffic in (gitlab.traffic, rally.traffic)},
+            readers=READERS,
         )
 
 
-def rally_of(settings: Settings, stop: threading.Event, *, patience_s: float) -> Rally:
+def _skips_count(settings: Settings) -> bool:
+    from reconciler.plan import IGNORE
+
+    return settings.results.skipped != IGNORE
+
+
+def gitlab_of(
+    settings: Settings, stop: threading.Event, *, patience_s: float, per_second: float = 0.0
+) -> GitLabAdapter:
+    """Build the adapter for GitLab; nothing is sent yet."""
+    from reconciler.gitlab import GitLabAdapter
+    from reconciler.wire import Endpoint, Limits
+
+    gitlab = settings.gitlab
+    return GitLabAdapter(
+        Endpoint(gitlab.url, gitlab.ca_bundle),
+        gitlab.token.reveal(),
+        stop=stop,
+        limits=Limits(patience_s=patience_s, per_second=per_second),
+    )
+
+
+def rally_of(settings: Settings, stop: threading.Event, *, patience_s: float, per_second: float = 0.0) -> RallyAdapter:
     """Build the adapter for Rally; nothing is sent yet."""
     from reconciler.rally import Names, RallyAdapter
     from reconciler.wire import Endpoint, Limits
@@ -109,5 +162,5 @@ def rally_of(settings: Settings, stop: threading.Event, *, patience_s: float) ->
         rally.api_key.reveal(),
         Names(rally.workspace, rally.project, settings.mapping.rally_field),
         stop=stop,
-        limits=Limits(patience_s=patience_s, at_once=rally.max_concurrency),
+        limits=Limits(patience_s=patience_s, at_once=rally.max_concurrency, per_second=per_second),
     )

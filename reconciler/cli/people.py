@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reconciler.config import Settings
+    from reconciler.ledger.store import Store
     from reconciler.mapping import Row
     from reconciler.reconcile import Repaired
     from reconciler.verify import Verified
@@ -27,29 +28,103 @@ if TYPE_CHECKING:
 @click.pass_obj
 def status(where: dict[str, Any], *, json_too: bool) -> None:
     """Show how things stand: tests, results, problems, services."""
+    from contextlib import closing
+    from datetime import UTC, datetime
+
     from reconciler import show
-    from reconciler.ledger import views
     from reconciler.ledger.store import open_for_reading
 
-    store = open_for_reading(building.offline(where["config"]).ledger.path)
+    for_machines = where["json"] or json_too
+    ledger = building.offline(where["config"]).ledger.path
+    with closing(open_for_reading(ledger)) as store:
+        told = _standing(store, whole=for_machines)
+    _look_for_daemon(told, ledger)
+    if for_machines:
+        print_json(told)
+    else:
+        click.echo(show.status(told, datetime.now(UTC), width=_width()))
+
+
+def _standing(store: Store, *, whole: bool) -> dict[str, Any]:
+    """Tell what the ledger knows; not `whole`: of lists the newest rows, with their lengths in `counts`."""
+    from reconciler.ledger import backfills, views
+
+    used, said = views.last_used(store), views.daemon(store)
     told = {
         "tests": views.tests(store),
         "entries": views.entries(store),
         "attachments": views.attachments(store),
         "pipelines": views.pipelines(store),
-        "problems": views.problems(store),
-        "sprints": views.sprints(store),
-        "services": views.services(store),
+        "backfills": backfills.told(store),
+        **_lists(store, whole=whole),
+        "services": {name: one | {"last_pass": used[name]} for name, one in views.services(store).items()},
         "last_success": views.last_success(store),
-        "refused": views.refusals(store),
-        "unattached": views.unattached(store),
         "last_pass": views.last_pass(store),
+        "backlog": views.backlog(store),
+        "soonest_expiry": views.soonest_expiry(store),
+        "daemon": said,
+        "token": {"gitlab_expires": said.pop("gitlab_expires")},
     }
-    store.close()
-    if where["json"] or json_too:
-        print_json(told)
-    else:
-        click.echo(show.status(told))
+    return told if whole else told | {"counts": _lengths(store, told)}
+
+
+def _lists(store: Store, *, whole: bool) -> dict[str, Any]:
+    from reconciler import show
+    from reconciler.ledger import views
+
+    rows, sprints = (views.ALL, views.ALL) if whole else (show.ROWS_OF_STATUS, show.SPRINTS_SHOWN)
+    return {
+        "problems": views.problems(store, rows),
+        "sprints": views.sprints(store, sprints),
+        "refused": views.refusals(store, rows),
+        "unattached": views.unattached(store, rows),
+    }
+
+
+def _lengths(store: Store, told: dict[str, Any]) -> dict[str, int]:
+    from reconciler.ledger import views
+
+    return {
+        "problems": views.count_problems(store),
+        "sprints": views.count_sprints(store),
+        "refused": told["entries"]["refused"],
+        "unattached": told["attachments"]["missing"] + told["attachments"]["refused"],
+    }
+
+
+def _look_for_daemon(told: dict[str, Any], ledger: Path) -> None:
+    """Tell who writes to the ledger: the daemon, when it left word since it has the lock; its word is stale if not."""
+    from datetime import datetime
+
+    from reconciler.errors import LedgerUnusable
+    from reconciler.ledger.lock import holder_of
+
+    try:
+        holder = holder_of(ledger)
+    except LedgerUnusable as error:
+        click.echo(str(error), err=True)
+        holder = None
+    said = told["daemon"]
+    since, started = holder.since if holder else None, said.pop("started")
+    runs = bool(holder and started and (since is None or datetime.fromisoformat(started) >= since))
+    breakers = said.pop("breakers") if runs else {}
+    for name, service in told["services"].items():
+        service["breaker"] = next((state for of, state in breakers.items() if of.lower() == name), None)
+    told["daemon"] = {
+        "running": runs,
+        "pid": holder.pid if holder else None,
+        "host": holder.host if holder else None,
+        "since": since.isoformat().replace("+00:00", "Z") if since else None,
+        "next": said["next"] if runs else {},
+        "alarms": said["alarms"] if runs else [],
+    }
+
+
+def _width() -> int | None:
+    """Tell how wide the terminal is; None when people read this in another way."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @click.command()
@@ -142,11 +217,11 @@ def _verified(settings: Settings, since: datetime | None) -> Verified:
     """Compare without the ledger's lock: a daemon may go on beside."""
     from contextlib import closing
 
-    from reconciler import daemon
     from reconciler.ledger.store import open_for_reading
+    from reconciler.signals import stop_on_signals
     from reconciler.verify import verify as compare
 
-    rally = building.rally_of(settings, daemon.stop_on_signals(), patience_s=building.PATIENCE_S)
+    rally = building.rally_of(settings, stop_on_signals(), patience_s=building.PATIENCE_S)
     return compare(rally, lambda: closing(open_for_reading(settings.ledger.path)), since)
 
 

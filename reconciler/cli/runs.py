@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli import building
+from reconciler.cli import backfilling, building
 from reconciler.cli.words import instant, print_json
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN
 
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.reconcile import Order, Outcome
-
-MUCH = 10_000
-"""Results above which a backfill asks before it sends."""
 
 
 def one_shot(config_path: Path, options: dict[str, Any]) -> int:
@@ -28,6 +24,8 @@ def one_shot(config_path: Path, options: dict[str, Any]) -> int:
 
     order = _order(options)
     settings, rows = building.configured(config_path)
+    if options["backfill"]:
+        return backfilling.run(settings, rows, order, options)
     with building.world(settings, patience_s=building.PATIENCE_S) as world:
         done = reconcile(world, rows, order)
     if options["as_json"]:
@@ -49,7 +47,7 @@ def _dry_status(done: Outcome) -> int:
 
 
 def _order(options: dict[str, Any]) -> Order:
-    from reconciler.collect import Scope
+    from reconciler.agendas import Scope
     from reconciler.reconcile import Order
 
     if options["once"]:
@@ -67,28 +65,5 @@ def _order(options: dict[str, Any]) -> Order:
         "backfill",
         scope=Scope(since, until, options["projects"]),
         dry_run=options["dry_run"],
-        guard=None if options["yes"] else _ask,
+        guard=None if options["yes"] else backfilling.ask,
     )
-
-
-def _ask(results: int) -> None:
-    """Ask before a flood; without a terminal the answer is No."""
-    from reconciler.errors import NotAgreed
-
-    if results <= MUCH:
-        return
-    if not sys.stdin.isatty():
-        raise NotAgreed(
-            f"This would send up to {results:,} results to Rally. Nothing was sent: give --yes to send them."
-        )
-    if not click.confirm(f"Send up to {results:,} results to Rally?", err=True):
-        raise NotAgreed("Nothing was sent.")
-
-
-def run_daemon(config_path: Path) -> int:
-    """Pass on intervals until a signal says stop; the exit status."""
-    from reconciler import daemon
-
-    settings, _ = building.configured(config_path)
-    with building.world(settings, patience_s=max(10.0, float(settings.gitlab.poll_seconds))) as world:
-        return daemon.run(world, building.mapping_reader(settings))

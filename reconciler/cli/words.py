@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import os
 from datetime import UTC, datetime, time, timedelta
 
 import click
 
 JSON_HELP = "Print JSON for machines; the log goes to standard error."
+WIDEST, NARROWEST = 80, 50
 as_json = click.option("--json", "json_too", is_flag=True, help=JSON_HELP)
+
+
+def help_width() -> int:
+    """Tell how wide help may be: as click reckons it, but without shutil, whose imports are a tenth of `--help`."""
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        wide = int(columns) if columns.isdecimal() else os.get_terminal_size().columns
+    except OSError:  # not a terminal
+        wide = 0
+    return max(min(wide or WIDEST, WIDEST) - 2, NARROWEST)
 
 
 def instant(text: str, option: str, *, end: bool = False) -> datetime:
@@ -27,4 +38,6 @@ def instant(text: str, option: str, *, end: bool = False) -> datetime:
 
 def print_json(value: object) -> None:
     """Print a value as the whole answer to a program."""
+    import json
+
     click.echo(json.dumps(value, indent=2))

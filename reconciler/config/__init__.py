@@ -1,6 +1,6 @@
 """config.toml and its secrets → one frozen Settings; every problem at once, each with file, line and column."""
 
-from reconciler.config.loading import load
+from reconciler.config.loading import load, load_secret
 from reconciler.config.rules import Schedule
 from reconciler.config.secret import Secret
 from reconciler.config.settings import (
@@ -34,4 +34,5 @@ __all__ = [
     "Settings",
     "SprintsSettings",
     "load",
+    "load_secret",
 ]

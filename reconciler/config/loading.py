@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from reconciler.config import overrides
 from reconciler.config.rule import Place, Rule, Wrong, nearest, shown, title_of
+from reconciler.config.secret import Secret
 from reconciler.config.settings import SECTIONS, Settings
 from reconciler.config.toml_lines import TomlLines
 from reconciler.errors import ConfigError, Problem
@@ -45,6 +46,17 @@ def load(
     document = _document(path, text)
     reading = _Reading(path, text, Place(path.absolute().parent, environ, secrets))
     return reading.settings(document, look_into_mapping)
+
+
+def load_secret(path: Path, environ: Mapping[str, str], section: str, key: str) -> Secret:
+    """Fetch one secret by itself, from a file that `load` has read without them.
+
+    Raises:
+        ConfigError: with what keeps this one from being had.
+    """
+    text = _text(path)
+    reading = _Reading(path, text, Place(path.absolute().parent, environ))
+    return reading.secret(section, key, _document(path, text))
 
 
 def _text(path: Path) -> str:
@@ -99,6 +111,14 @@ class _Reading:
         if problems:
             raise ConfigError(problems)
         return Settings(**{name: cls(**sections[name]) for name, cls in SECTIONS.items()})
+
+    def secret(self, section: str, key: str, document: dict[str, Any]) -> Secret:
+        try:
+            value = self._key(section, _keys(SECTIONS[section])[key], document.get(section, {}))
+        except _Reported:
+            raise ConfigError(self._problems) from None
+        assert isinstance(value, Secret)  # noqa: S101 - settings.py says so of this key
+        return value
 
     def _report(self, at: tuple[str | int, ...], what: str, todo: str) -> None:
         line, column = self._lines.find(*at)

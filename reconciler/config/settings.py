@@ -14,6 +14,7 @@ from reconciler.config import rules, urls
 from reconciler.config.rules import Schedule, each, whole
 from reconciler.config.secret import Secret, secret
 from reconciler.config.urls import Address
+from reconciler.redaction import keys_in
 
 _SOURCES = (  # GitLab app/models/concerns/enums/ci/pipeline.rb, `sources`
     "push",
@@ -180,6 +181,7 @@ class Settings:
         """Give what no log and no message may ever show."""
         yield self.gitlab.token.reveal()
         yield self.rally.api_key.reveal()
+        yield from keys_in(self.notify.url)
 
 
 SECTIONS: dict[str, type] = {room.name: room.type for room in fields(Settings) if isinstance(room.type, type)}

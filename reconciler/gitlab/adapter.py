@@ -17,7 +17,7 @@ from gitlab.exceptions import GitlabError
 
 from reconciler.archive import RemoteArchive
 from reconciler.errors import Forbidden, Incomplete, NoAnswer, NotDone, NotThere, ServiceDown
-from reconciler.gitlab import rows
+from reconciler.gitlab import about, rows
 from reconciler.gitlab.download import Download, Downloader
 from reconciler.gitlab.kept import KeptArchives
 from reconciler.gitlab.ranges import ArchiveRanges
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     import requests
 
-    from reconciler.model import Job, JobId, PipelineId, Project, ProjectId
+    from reconciler.model import AccessToken, Greeting, Job, JobId, PipelineId, Project, ProjectId
+    from reconciler.traffic import Traffic
     from reconciler.wire import Endpoint, Limits
 
 PER_PAGE = 100
@@ -76,10 +77,26 @@ class GitLabAdapter:
         self._max_bytes = max_download_bytes
         self._kept = KeptArchives()
 
+    @property
+    def traffic(self) -> Traffic:
+        """What passed between us and GitLab."""
+        return self._wire.traffic
+
     def close(self) -> None:
         """Close idle connections, and let go of what is kept."""
         self._kept.forget()
         self._session.close()
+
+    def greeting(self) -> Greeting:
+        """Ask for the version: `/version`, which 15.5 deprecates, else `/metadata`."""
+        try:
+            return about.greeting(self._get("/version", "version"))
+        except NotThere:
+            return about.greeting(self._get("/metadata", "version"))
+
+    def token(self) -> AccessToken:
+        """Ask about the token itself; at an old GitLab there is nothing at this path."""
+        return about.access_token(self._get("/personal_access_tokens/self", "the token").json())
 
     def project(self, name: str | int) -> Project:
         """Find a project by its path or numeric id."""
@@ -163,6 +180,12 @@ class GitLabAdapter:
             archive = RemoteArchive(ranges)
             yield archive
             opening.learnt = ranges.learnt(archive.ending())
+
+    def probe_artifacts(self, job: Job) -> None:
+        """Begin to fetch the archive, or the report of a job that has no archive."""
+        query = "" if job.lists("archive") else "?file_type=junit"
+        wanted = Download(f"{self._job_url(job)}/artifacts{query}", f"artifacts of job {job.id}", self._max_bytes)
+        self._wire.reading(wanted.url, partial(about.read_first_bytes, self._downloader, wanted))
 
     def forget_archives(self) -> None:
         """Let go of directories, signed addresses and temporary files."""

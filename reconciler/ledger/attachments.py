@@ -96,7 +96,8 @@ class Attachments:
     def in_doubt(self) -> set[ObjectID]:
         """Tell which results a request of unknown fate may still be writing to."""
         rows = self._store.rows(
-            "SELECT DISTINCT e.object_id FROM attachments a JOIN entries e USING (entry_id) WHERE a.state = 'intended'"
+            "SELECT DISTINCT e.object_id FROM attachments a CROSS JOIN entries e USING (entry_id)"
+            " WHERE a.state IN ('pending', 'intended') AND a.state = 'intended'"  # the first is the index's own
         )
         return {ObjectID(row[0]) for row in rows}
 
@@ -116,10 +117,11 @@ class Attachments:
     def to_keep(self) -> list[tuple[ProjectId, JobId]]:
         """List the jobs that results in Rally link to and that GitLab was not asked to keep."""
         rows = self._store.rows(
-            "SELECT DISTINCT p.project_id, j.job_id FROM attachments a JOIN entries e USING (entry_id)"
-            " JOIN files f USING (file_id) JOIN jobs j USING (job_id) JOIN pipelines p ON p.pipeline_id = j.pipeline_id"
-            " WHERE a.state = 'linked' AND f.kind = 'member' AND e.state = 'done' AND j.kept = 'no'"
-            " AND j.expires_at IS NOT NULL ORDER BY j.job_id"
+            "SELECT p.project_id, j.job_id FROM linked_jobs CROSS JOIN jobs j USING (job_id)"
+            " CROSS JOIN pipelines p USING (pipeline_id) WHERE j.kept = 'no' AND j.expires_at IS NOT NULL"
+            " AND EXISTS (SELECT 1 FROM files f CROSS JOIN attachments a USING (file_id)"
+            " CROSS JOIN entries e USING (entry_id) WHERE f.job_id = j.job_id AND f.kind = 'member'"
+            " AND a.state = 'linked' AND e.state = 'done') ORDER BY j.job_id"
         )
         return [(ProjectId(project), JobId(job)) for project, job in rows]
 
@@ -158,7 +160,10 @@ class Attachments:
 
     def begun(self) -> list[int]:
         """List the attachments whose content was sent and not heard of: by a process that ended in the middle."""
-        rows = self._store.rows("SELECT attachment_id FROM attachments WHERE state = 'pending' AND begun = 1")
+        rows = self._store.rows(
+            "SELECT attachment_id FROM attachments WHERE state IN ('pending', 'intended') AND state = 'pending'"
+            " AND begun = 1"  # the first condition is the index's own
+        )
         return [row[0] for row in rows]
 
     def intend(self, attachment_ids: Iterable[int], now: datetime) -> None:

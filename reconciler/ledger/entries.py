@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.ledger.attachments import want
 from reconciler.ledger.standing import STANDING, restand_entry
 from reconciler.ledger.store import moment, stamp
+from reconciler.ledger.views import held_back
 from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
 from reconciler.plan import Element, Entry, Group
 
@@ -83,12 +84,18 @@ class Entries:
 
     # --- what is due ---
 
-    def due(self) -> list[tuple[PipelineId, int]]:
-        """List the pipelines that are ready, wholly read and have pending tests, with their number, by `first_end`."""
+    def due(self, horizon: datetime | None = None, *, backfill: int = 0) -> list[tuple[PipelineId, int]]:
+        """List the pipelines that are ready, wholly read and have pending tests, with their number, by `first_end`.
+
+        Those of a backfill that is not agreed to are left out, unless it is this one; so are those of which all is as
+        young as the `horizon`.
+        """
         rows = self._store.rows(
             "SELECT t.pipeline_id, COUNT(*) FROM tests t JOIN pipelines p USING (pipeline_id)"
             f" WHERE t.state = 'pending' AND p.status IN ({_READY}) AND p.read_update = p.updated_at"
-            f" GROUP BY t.pipeline_id ORDER BY ({_FIRST_END} t.pipeline_id), t.pipeline_id"
+            f" AND t.pipeline_id NOT IN ({_OTHERS}) AND ({_FIRST_END} t.pipeline_id) < ?"
+            f" GROUP BY t.pipeline_id ORDER BY ({_FIRST_END} t.pipeline_id), t.pipeline_id",
+            [backfill, stamp(horizon) if horizon else _NEVER],
         )
         return [(PipelineId(pipeline), number) for pipeline, number in rows]
 
@@ -96,12 +103,14 @@ class Entries:
         """Tell when the first of a pipeline's jobs finished: no result of it has an older date."""
         return moment(self._store.value(f"{_FIRST_END} ?", [pipeline]))
 
-    def count_due(self) -> int:
-        """Count the results that pending tests may make: one for each pipeline and test case."""
+    def count_due(self, *, backfill: int = 0) -> int:
+        """Count the results that pending tests may make: one for each pipeline and test case; see `due`."""
         return int(
             self._store.value(
                 "SELECT COUNT(*) FROM (SELECT DISTINCT pipeline_id, formatted_id FROM tests"
-                " JOIN targets USING (subject_id) WHERE state = 'pending' AND object_id IS NOT NULL)"
+                " JOIN targets USING (subject_id) WHERE state = 'pending' AND object_id IS NOT NULL"
+                f" AND pipeline_id NOT IN ({_OTHERS}))",
+                [backfill],
             )
         )
 
@@ -109,7 +118,7 @@ class Entries:
         """List the days, by their first instant, on which jobs finished that pending tests are of."""
         rows = self._store.rows(
             "SELECT DISTINCT substr(finished_at, 1, 10) FROM jobs WHERE job_id IN"
-            " (SELECT job_id FROM tests WHERE state = 'pending')"
+            f" (SELECT job_id FROM tests WHERE state = 'pending' AND pipeline_id NOT IN ({held_back()}))"
         )
         return [moment(f"{day}T00:00:00.000000Z") for (day,) in rows]
 
@@ -356,6 +365,8 @@ def _element(row: Sequence[object]) -> Element:
     )
 
 
+_OTHERS = f"{held_back()} AND backfill_id <> ?"
+_NEVER = "9999"
 _FIRST_END = "SELECT MIN(finished_at) FROM jobs j WHERE j.pipeline_id ="
 
 # CROSS JOIN is SQLite's way to fix the order of a join: without it a query on one pipeline walks through all history.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.ledger import store as _store
 from reconciler.ledger.attachments import Attachments
+from reconciler.ledger.backfills import Backfills
 from reconciler.ledger.entries import Entries
 from reconciler.ledger.files import Files
 from reconciler.ledger.lock import writer_lock
@@ -16,13 +17,15 @@ from reconciler.ledger.sprints import Sprints
 from reconciler.ledger.store import stamp
 from reconciler.ledger.subjects import Subjects
 from reconciler.ledger.test_cases import TestCases
+from reconciler.mapping import Mapping as TestMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from reconciler.ledger.store import Store
+    from reconciler.mapping import Row
 
 PASSES_KEPT = 10_000
 
@@ -40,6 +43,18 @@ class Ledger:
         self.files = Files(store)
         self.attachments = Attachments(store)
         self.sprints = Sprints(store)
+        self.backfills = Backfills(store, self.observations)
+        self._mapped: tuple[Sequence[Row], object, TestMapping] | None = None
+
+    def mapping(self, rows: Sequence[Row]) -> TestMapping:
+        """Give the mapping of these rows and of Rally's test cases as they are known.
+
+        It is made anew only when one of them has changed. Rows that were given are not to be changed.
+        """
+        field = self.test_cases.by_field()
+        if self._mapped is None or self._mapped[1] is not field or self._mapped[0] != rows:
+            self._mapped = rows, field, TestMapping(rows, field)
+        return self._mapped[2]
 
     def begin_pass(self, kind: str, now: datetime) -> int:
         """Note that a pass begins; its id."""
@@ -59,9 +74,16 @@ class Ledger:
             )
             self.store.run("DELETE FROM passes WHERE pass_id <= ?", [pass_id - PASSES_KEPT])
             for service, text in trouble.items():
+                self._note(f"pass/{service}", stamp(now))
                 self._note(f"trouble/{service}", text)
                 if not text:
                     self._note(f"success/{service}", stamp(now))
+
+    def tell(self, word: Mapping[str, str]) -> None:
+        """Leave word for other processes, `status` above all: texts by name, each in place of the one before."""
+        with self.store.transaction():
+            for name, value in word.items():
+                self._note(name, value)
 
     def _note(self, name: str, value: str) -> None:
         self.store.run(

@@ -36,6 +36,20 @@ class Observations:
         self._store = store
         self._subjects: dict[tuple[str, str, str], int] = {}
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write several things in one transaction."""
+        try:
+            with self._store.transaction():
+                yield
+        except BaseException:
+            self._subjects.clear()  # some may have been rolled back
+            raise
+
+    def forget_subjects(self) -> None:
+        """Look subjects up anew from now on: some may have been deleted."""
+        self._subjects.clear()
+
     # --- projects and cursors ---
 
     def remember_projects(self, name: str, projects: Sequence[Project]) -> None:
@@ -94,10 +108,10 @@ class Observations:
             )
 
     def unread(self) -> list[Pipeline]:
-        """List the finished pipelines with something left to read, oldest first."""
+        """List the finished pipelines with something left to read, oldest first; those of backfills are left out."""
         rows = self._store.rows(
             "SELECT project_id, pipeline_id, iid, sha, ref, status, source, web_url, created_at, updated_at"
-            f" FROM pipelines WHERE pipeline_id IN ({_UNREAD}) ORDER BY updated_at, pipeline_id"
+            f" FROM pipelines WHERE pipeline_id IN ({_UNREAD}) ORDER BY created_at, updated_at, pipeline_id"
         )
         return [Pipeline(*row[:-2], *map(moment, row[-2:])) for row in rows]
 

@@ -276,8 +276,8 @@ class Sprints(SprintFolders):
         """Want nobody any more in sprints that are over and have no set: none is made, and their results go without."""
         with self._store.transaction():
             self._store.run(
-                "DELETE FROM members WHERE iteration_id IN (SELECT iteration_id FROM iterations WHERE ends_at < ?)"
-                " AND iteration_id NOT IN (SELECT iteration_id FROM test_sets)",
+                "DELETE FROM members WHERE iteration_id IN (SELECT iteration_id FROM iterations i WHERE ends_at < ?"
+                " AND NOT EXISTS (SELECT 1 FROM test_sets s WHERE s.iteration_id = i.iteration_id))",
                 [stamp(now)],
             )
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sqlite_utils import Database
-from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined] # two copies of SQLite break each other's locks
-
 from reconciler.errors import LedgerBusy, LedgerUnusable
-from reconciler.ledger.schema import migrations
+from reconciler.ledger.tables import STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    import sqlite3
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from sqlite_utils import Database
+else:
+    try:  # as sqlite-utils chooses: two copies of SQLite in one process break each other's locks
+        from pysqlite3 import dbapi2 as sqlite3
+    except ImportError:
+        import sqlite3
+
 BUSY_TIMEOUT_S = 30
+PROBLEMS_TOLD = 20
 
 
 def stamp(moment: datetime) -> str:
@@ -33,10 +41,19 @@ def moment(stamped: str) -> datetime:
 class Store:
     """One connection to one ledger, used by one thread at a time."""
 
-    def __init__(self, db: Database, path: str) -> None:
-        """Wrap an open database; `path` is for messages."""
-        self.db = db
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        """Wrap an open connection; `path` is for messages."""
+        self.connection = connection
         self.path = path
+        self.commits = 0
+        """Transactions that were written through this connection."""
+
+    @cached_property
+    def db(self) -> Database:
+        """The same connection, as sqlite-utils has it: for migrations."""
+        from sqlite_utils import Database  # noqa: PLC0415 - 50 ms, which `status` does without
+
+        return Database(self.connection, execute_plugins=False, strict=True)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -49,20 +66,33 @@ class Store:
         """
         with self._named_trouble():
             if self._inside():
-                with self.db.atomic():
+                with self._savepoint():
                     yield
                 return
-            self.db.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self.db.execute("COMMIT")
+                self.connection.execute("COMMIT")
+                self.commits += 1
             except BaseException:
                 if self._inside():
-                    self.db.execute("ROLLBACK")
+                    self.connection.execute("ROLLBACK")
                 raise
 
     def _inside(self) -> bool:
-        return bool(self.db.conn.in_transaction)
+        return self.connection.in_transaction
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        self.connection.execute("SAVEPOINT inner")
+        try:
+            yield
+        except BaseException:
+            if self._inside():  # a full disk may have undone the whole of it
+                self.connection.execute("ROLLBACK TO inner")
+                self.connection.execute("RELEASE inner")
+            raise
+        self.connection.execute("RELEASE inner")
 
     @contextmanager
     def _named_trouble(self) -> Iterator[None]:
@@ -76,7 +106,7 @@ class Store:
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Fetch all rows of a query at once: an unfinished cursor would pin the write-ahead log."""
         with self._named_trouble():
-            return self.db.execute(sql, parameters).fetchall()
+            return self.connection.execute(sql, parameters).fetchall()
 
     def value(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Any:  # noqa: ANN401 - SQL's types
         """Fetch the first column of the first row; None when there is no row."""
@@ -85,15 +115,15 @@ class Store:
 
     def run(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> int:
         """Execute one writing statement inside a transaction; the number of rows it touched."""
-        return self.db.execute(sql, parameters).rowcount
+        return self.connection.execute(sql, parameters).rowcount
 
     def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute one writing statement for each parameter row, inside a transaction."""
-        self.db.conn.executemany(sql, parameters)
+        self.connection.executemany(sql, parameters)
 
     def close(self) -> None:
         """Close the connection; the write-ahead log is folded in when it is the last one."""
-        self.db.close()
+        self.connection.close()
 
 
 def open_for_writing(path: Path) -> Store:
@@ -104,7 +134,7 @@ def open_for_writing(path: Path) -> Store:
     """
     with _opened(path, "rwc") as store:
         for pragma in ("foreign_keys=ON", "synchronous=FULL", "journal_mode=WAL", "trusted_schema=OFF"):
-            store.db.execute(f"PRAGMA {pragma}")
+            store.connection.execute(f"PRAGMA {pragma}")
         _migrate(store, path)
         if not os.access(path, os.W_OK):  # SQLite opens it for reading then, and says so at the first write only
             raise _unusable(store.path, sqlite3.OperationalError("attempt to write a readonly database"))
@@ -120,13 +150,37 @@ def open_for_reading(path: Path) -> Store:
         LedgerUnusable: the file cannot be opened, is damaged, or has a newer or older schema.
     """
     if not _is_there(path):
-        return in_memory()
+        return _empty()
     with _opened(path, "ro") as store:
-        store.db.execute("BEGIN")
-        _refuse_newer(store)
-        if migrations.pending(store.db):
+        store.connection.execute("BEGIN")
+        applied = _applied(store)
+        if not applied and not store.value("SELECT COUNT(*) FROM sqlite_schema"):
+            store.close()  # it is being made in this moment
+            return _empty()
+        _refuse_newer(store.path, applied, STEPS)
+        if len(applied) < len(STEPS):
             raise LedgerUnusable(f"{path} is of an older schema: one run of `reconciler --once` brings it up to date")
         return store
+
+
+def integrity(path: Path) -> list[str]:
+    """Look the whole file through, read-only and beside a writer; what is wrong with it, nothing when there is no file.
+
+    Seconds for a ledger of a million tests. Rows that refer to nothing are told by table.
+
+    Raises:
+        LedgerUnusable: it cannot be opened at all.
+    """
+    if not _is_there(path):
+        return []
+    with _opened(path, "ro") as store, closing(store.connection):
+        try:
+            found = [str(row[0]) for row in store.connection.execute(f"PRAGMA integrity_check({PROBLEMS_TOLD})")]
+            astray = Counter(row[0] for row in store.connection.execute("PRAGMA foreign_key_check"))
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        lost = [f"{number} rows of {table} refer to rows that are not there" for table, number in astray.items()]
+        return [text for text in found if text != "ok"] + lost
 
 
 def _is_there(path: Path) -> bool:
@@ -154,7 +208,7 @@ def _opened(path: Path, mode: str) -> Iterator[Store]:
     except sqlite3.DatabaseError as error:
         raise _unusable(str(path), error) from error
     try:
-        yield Store(Database(connection, execute_plugins=False, strict=True), str(path))
+        yield Store(connection, str(path))
     except sqlite3.DatabaseError as error:
         connection.close()
         raise _unusable(str(path), error) from error
@@ -164,20 +218,37 @@ def _opened(path: Path, mode: str) -> Iterator[Store]:
 
 
 def in_memory() -> Store:
-    """Make a ledger that lives as long as the process: the tests' double, and the state before the first pass."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.execute("PRAGMA foreign_keys=ON")
-    store = Store(Database(connection, execute_plugins=False, strict=True), ":memory:")
+    """Make a ledger that lives as long as the process: the tests' double."""
+    from reconciler.ledger.schema import migrations  # noqa: PLC0415 - as in `Store.db`
+
+    store = _connected_to_memory()
     migrations.apply(store.db)
     return store
 
 
+def _empty() -> Store:
+    """Make what a reader finds before the first pass, without the note of which steps it had."""
+    store = _connected_to_memory()
+    for script in STEPS.values():
+        store.connection.executescript(script)
+    return store
+
+
+def _connected_to_memory() -> Store:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("PRAGMA foreign_keys=ON")
+    return Store(connection, ":memory:")
+
+
 def _migrate(store: Store, path: Path) -> None:
     """Apply what is missing, under the lock; a ledger with data is copied first."""
-    _refuse_newer(store)
+    from reconciler.ledger.schema import known, migrations  # noqa: PLC0415 - as in `Store.db`
+
+    applied = _applied(store)
+    _refuse_newer(store.path, applied, known())
     if not migrations.pending(store.db):
         return
-    if migrations.applied(store.db):
+    if applied:
         _keep_copy(store, path)
     elif store.db.table_names():
         raise LedgerUnusable(f"{path} is a database of another program: give another ledger.path")
@@ -185,20 +256,20 @@ def _migrate(store: Store, path: Path) -> None:
         migrations.apply(store.db)
 
 
-def _refuse_newer(store: Store) -> None:
-    known = _names()
-    unknown = [migration.name for migration in migrations.applied(store.db) if migration.name not in known]
+def _applied(store: Store) -> list[str]:
+    """List the steps that a ledger has had, as sqlite-utils notes them."""
+    if not store.value("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations')"):
+        return []
+    return [row[0] for row in store.rows("SELECT name FROM _sqlite_migrations WHERE migration_set = 'reconciler'")]
+
+
+def _refuse_newer(path: str, applied: Iterable[str], known: Collection[str]) -> None:
+    unknown = [name for name in applied if name not in known]
     if unknown:
         raise LedgerUnusable(
-            f"{store.path} was written by a newer version of reconciler (it has {', '.join(unknown)}): "
+            f"{path} was written by a newer version of reconciler (it has {', '.join(unknown)}): "
             f"install that version, or give another ledger.path"
         )
-
-
-def _names() -> frozenset[str]:
-    """All migrations that this version has: those pending on an empty database."""
-    with closing(Database(memory=True)) as empty:
-        return frozenset(migration.name for migration in migrations.pending(empty))
 
 
 def _keep_copy(store: Store, path: Path) -> None:
@@ -207,7 +278,7 @@ def _keep_copy(store: Store, path: Path) -> None:
     partial = copy.with_name(f"{copy.name}.partial")
     try:
         with closing(sqlite3.connect(partial)) as target:
-            store.db.conn.backup(target)
+            store.connection.backup(target)
         partial.replace(copy)
     finally:
         partial.unlink(missing_ok=True)

@@ -39,10 +39,11 @@ class Subjects:
                 for subject in some:
                     self._decide(mapping, subject)
                 last = some[-1][0]
-            self._store.run(
-                "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                [_FINGERPRINT, mapping.fingerprint],
-            )
+            if applied != mapping.fingerprint:
+                self._store.run(
+                    "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    [_FINGERPRINT, mapping.fingerprint],
+                )
             self.classify(resolvable=resolvable)
 
     def classify(self, *, resolvable: bool = True) -> None:
@@ -54,8 +55,8 @@ class Subjects:
             if not self._skips_count:
                 self._store.run("UPDATE tests SET state = 'ignored' WHERE state = 'pending' AND outcome = 'skipped'")
             self._store.run(
-                "UPDATE tests SET state = 'ignored' WHERE state = 'pending'"
-                " AND subject_id IN (SELECT subject_id FROM subjects WHERE mapping = 'ignored')"
+                "UPDATE tests SET state = 'ignored' WHERE state = 'pending' AND EXISTS (SELECT 1 FROM subjects s"
+                " WHERE s.subject_id = tests.subject_id AND s.mapping = 'ignored')"
             )
             self._store.run(
                 "UPDATE tests SET state = 'held' WHERE state = 'pending' AND NOT EXISTS (SELECT 1 FROM targets g"

@@ -9,7 +9,7 @@ from reconciler.ledger.store import moment, stamp
 from reconciler.model import FormattedID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
     from reconciler.ledger.store import Store
@@ -30,6 +30,7 @@ class TestCases:
     def __init__(self, store: Store) -> None:
         """Write into this store."""
         self._store = store
+        self._by_field: dict[str, tuple[FormattedID, ...]] | None = None
 
     def count(self) -> int:
         """Count the TestCases that are known."""
@@ -49,7 +50,7 @@ class TestCases:
         with self._store.transaction():
             self._store.run("CREATE TEMP TABLE IF NOT EXISTS answered (object_id INTEGER PRIMARY KEY)")
             self._store.run("DELETE FROM answered")
-            answered = self._take(cases, also="INSERT OR IGNORE INTO answered VALUES (?)")
+            answered, _ = self._take(cases, also="INSERT OR IGNORE INTO answered VALUES (?)")
             if answered:
                 self._store.run("DELETE FROM test_cases WHERE object_id NOT IN (SELECT object_id FROM answered)")
                 self._resolve()
@@ -58,16 +59,16 @@ class TestCases:
     def update(self, cases: Iterable[TestCase]) -> int:
         """Take TestCases that are new or changed; how many there were."""
         with self._store.transaction():
-            taken = self._take(cases)
-            if taken:
-                self._resolve()
+            taken, changed = self._take(cases)
+            if changed:
+                self._resolve(changed)
         return taken
 
     def forget(self, formatted_id: FormattedID) -> None:
         """Drop a TestCase that Rally turns out not to have any more."""
         with self._store.transaction():
             self._store.run("DELETE FROM test_cases WHERE formatted_id = ?", [formatted_id])
-            self._resolve()
+            self._resolve({formatted_id})
 
     def unknown(self) -> list[FormattedID]:
         """List the FormattedIDs that tests are mapped to and that are not known."""
@@ -75,12 +76,15 @@ class TestCases:
         return [FormattedID(row[0]) for row in rows]
 
     def by_field(self) -> dict[str, tuple[FormattedID, ...]]:
-        """Index the TestCases by the value of `mapping.rally_field`."""
+        """Index the TestCases by the value of `mapping.rally_field`; the same object until one of them changes."""
+        if self._by_field is not None:
+            return self._by_field
         index: dict[str, tuple[FormattedID, ...]] = {}
         for value, formatted_id in self._store.rows(
             "SELECT field_value, formatted_id FROM test_cases WHERE field_value <> '' ORDER BY object_id"
         ):
             index[value] = (*index.get(value, ()), FormattedID(formatted_id))
+        self._by_field = index
         return index
 
     def names(self) -> list[tuple[FormattedID, str]]:
@@ -90,37 +94,38 @@ class TestCases:
             for i, name in self._store.rows("SELECT formatted_id, name FROM test_cases ORDER BY object_id")
         ]
 
-    def _take(self, cases: Iterable[TestCase], also: str = "") -> int:
-        taken = 0
+    def _take(self, cases: Iterable[TestCase], also: str = "") -> tuple[int, set[str]]:
+        """Write down what differs from what is known; how many there were, and the FormattedIDs it is about."""
+        taken, changed = 0, set[str]()
         for case in cases:
-            # A FormattedID that moved to another object (deleted and restored, say) belongs to the newer one.
-            self._store.run(
-                "DELETE FROM test_cases WHERE formatted_id = ? AND object_id <> ?", [case.formatted_id, case.object_id]
-            )
-            self._store.run(
-                _UPSERT,
-                [
-                    case.object_id,
-                    case.formatted_id,
-                    case.name,
-                    case.project_id,
-                    stamp(case.updated_at),
-                    case.field_value,
-                ],
-            )
+            row = _row(case)
+            known = self._store.rows("SELECT * FROM test_cases WHERE object_id = ?", [case.object_id])
+            if known != [row]:
+                # A FormattedID that moved to another object (deleted and restored, say) belongs to the newer one.
+                self._store.run(
+                    "DELETE FROM test_cases WHERE formatted_id = ? AND object_id <> ?",
+                    [case.formatted_id, case.object_id],
+                )
+                self._store.run(_UPSERT, row)
+                changed |= {case.formatted_id, *(before[1] for before in known)}
             if also:
                 self._store.run(also, [case.object_id])
             taken += 1
-        return taken
+        return taken, changed
 
-    def _resolve(self) -> None:
-        """Let the targets follow the cache: a held test whose test case has appeared is pending again.
+    def _resolve(self, of: Collection[str] | None = None) -> None:
+        """Let the targets of these FormattedIDs, or all, follow the cache.
 
-        One that was refused for a test case that is gone is held for it.
+        A held test whose test case has appeared is pending again; one that was refused for a test case that is gone
+        is held for it.
         """
-        changed = self._store.rows(
-            f"UPDATE targets SET object_id = {_KNOWN} WHERE object_id IS NOT {_KNOWN} RETURNING subject_id, object_id"
-        )
+        self._by_field = None
+        follow = f"UPDATE targets SET object_id = {_KNOWN} WHERE object_id IS NOT {_KNOWN}"
+        told = " RETURNING subject_id, object_id"
+        if of is None:
+            changed = self._store.rows(follow + told)
+        else:
+            changed = [row for one in of for row in self._store.rows(f"{follow} AND formatted_id = ?{told}", [one])]
         for subject, object_id in changed:
             if object_id is None:
                 restand_subject(self._store, subject)
@@ -129,3 +134,9 @@ class TestCases:
                     "UPDATE tests SET state = 'pending', was = 'held' WHERE subject_id = ? AND state = 'held'",
                     [subject],
                 )
+
+
+def _row(case: TestCase) -> tuple[object, ...]:
+    return (
+        case.object_id, case.formatted_id, case.name, case.project_id, stamp(case.updated_at), case.field_value,
+    )  # fmt: skip

@@ -17,6 +17,7 @@ from reconciler.rally.attachments import (
     read_content,
 )
 from reconciler.rally.contact import Contact
+from reconciler.rally.key import read_owner, roles
 from reconciler.rally.results import read_result, read_seen, result_attributes, size_in_batch
 from reconciler.rally.sprint_calls import SprintCalls
 from reconciler.rally.test_cases import TestCaseRows
@@ -32,14 +33,17 @@ if TYPE_CHECKING:
         FormattedID,
         FoundAttachment,
         FoundResult,
+        KeyOwner,
         NewAttachment,
         ObjectID,
+        ProjectRole,
         Rejected,
         SeenResult,
         TestCase,
         TestCaseResult,
     )
     from reconciler.rally.context import Names
+    from reconciler.traffic import Traffic
     from reconciler.wire import Endpoint, Limits
 
 _SEEN = "ObjectID,Build,TestCase,Verdict,Notes,Date,Duration"
@@ -63,9 +67,28 @@ class RallyAdapter(SprintCalls):
         super().__init__(contact, TestCaseRows(names.test_case_field))
         self._writes = contact.writes
 
+    @property
+    def traffic(self) -> Traffic:
+        """What passed between us and Rally."""
+        return self._contact.traffic
+
     def close(self) -> None:
         """Close idle connections."""
         self._contact.close()
+
+    # --- ourselves ---------------------------------------------------------------------------------------------------
+
+    def owner(self) -> KeyOwner:
+        """Ask before pyral asks for anything."""
+        return read_owner(self._contact.ask_of_owner("ObjectID,UserName,SubscriptionAdmin"))
+
+    def roles(self, owner: KeyOwner) -> list[ProjectRole]:
+        """Ask for all of the user's permissions in the workspace."""
+        return roles(self._contact, owner)
+
+    def probe_batch(self) -> None:
+        """Read the root project in a batch."""
+        self._writes.probe_batch(self._contact.place)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import Incomplete, Misconfigured, ServiceDown
 from reconciler.rally import wsapi
@@ -14,6 +14,10 @@ from reconciler.wire import Endpoint, Limits, Service, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from reconciler.wire import Answer
+
+USER_PATH = "/slm/webservice/v2.0/user"
 
 _SERVICE = Service(
     "Rally",
@@ -41,6 +45,7 @@ class Contact:
         wire = Wire(_SERVICE, stop=stop, limits=limits, secrets=(api_key,))
         self._session = RallySession(endpoint, wire)
         self.writes = Writes(self._session, wire)
+        self.traffic = wire.traffic
         self._lock = threading.Lock()
         self._known: Context | None = None
 
@@ -89,13 +94,20 @@ class Contact:
 
     def read(self, url: str) -> object:
         """Read one document."""
+        return self._ask(url).document
+
+    def ask_of_owner(self, fetch: str) -> Answer:
+        """Read whose key it is; before the first contact, too, and so with a header of its own."""
+        return self._ask(f"{self._base_url}{USER_PATH}?fetch={fetch}", headers={"ZSESSIONID": self._api_key})
+
+    def _ask(self, url: str, **options: Any) -> Answer:  # noqa: ANN401 - requests' options, passed on
         try:
-            answer = self._session.read(url)
+            answer = self._session.read(url, **options)
         except Incomplete as error:
             raise _down(error) from None
         if answer.status != 200:
             raise status_error(answer.status, url.partition("?")[0])
-        return answer.document
+        return answer
 
 
 def _down(error: Incomplete) -> ServiceDown:

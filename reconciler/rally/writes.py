@@ -85,12 +85,24 @@ class Writes:
             raise NoAnswer("Rally: an answer to an addition that is neither a yes nor a no")
         return None
 
+    def probe_batch(self, place: wsapi.Place) -> None:
+        """Send a batch of one read, which Rally's OpenAPI document lists among an entry's methods; raises as others do.
+
+        How an entry of this kind is answered is not known, so any answer to it will do.
+        """
+        document = self._send_batch(place, [_json({"Entry": {"Path": f"/project/{place.project}", "Method": "GET"}})])
+        _results_of(document, 1)
+
     def _batch(self, place: wsapi.Place, entries: Sequence[bytes]) -> list[ObjectID | Rejected]:
+        return read_batch(self._send_batch(place, entries), len(entries))
+
+    def _send_batch(self, place: wsapi.Place, entries: Sequence[bytes]) -> object:
         url = f"{place.service_url}/batch?workspace={place.workspace_ref}"
         answer = self._post(url, _BEFORE + _BETWEEN.join(entries) + _AFTER)
         if answer.status != 200:
             raise BatchRefused(f"Rally: HTTP {answer.status} for /batch")
-        return read_batch(answer.document, len(entries))
+        document: object = answer.document
+        return document
 
     def _single(self, url: str, body: bytes | ContentBody) -> tuple[str, wsapi.Row] | Rejected:
         """Send one write, and give the answer's root and what is under it; a refusal by status is a No already."""
@@ -155,17 +167,21 @@ def read_batch(document: object, count: int) -> list[ObjectID | Rejected]:
     anything else                                             NoAnswer
     ========================================================  =============================
     """
+    answers = [read_create(_inner(one)) for one in _results_of(document, count)]
+    made = [one for one in answers if not isinstance(one, Rejected)]
+    if len(set(made)) != len(made):
+        raise NoAnswer("Rally: an answer to a batch that names one object twice")
+    return answers
+
+
+def _results_of(document: object, count: int) -> list[object]:
     _, result = wsapi.envelope(document)
     found, errors = result.get("Results"), wsapi.errors_of(result)
     if errors and not found:
         raise _refused(errors)
     if not isinstance(found, list) or len(found) != count:
         raise NoAnswer(f"Rally: an answer to a batch of {count} that is not one for each")
-    answers = [read_create(_inner(one)) for one in found]
-    made = [one for one in answers if not isinstance(one, Rejected)]
-    if len(set(made)) != len(made):
-        raise NoAnswer("Rally: an answer to a batch that names one object twice")
-    return answers
+    return found
 
 
 def warnings_in(document: object) -> set[str]:

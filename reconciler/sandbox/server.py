@@ -53,6 +53,8 @@ class Server:
         self.log = RequestLog()
         self.crashes: list[BaseException] = []
         """What the application (answered with 500) or a fault raised by mistake; it is printed, too."""
+        self.clock_ahead_s = 0.0
+        """How far the clock that its answers' Date headers tell is ahead of this machine's."""
         self.stopping = threading.Event()
         self.numbers = itertools.count(1)
         self._address = (host, port)
@@ -284,6 +286,10 @@ class _Exchange(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         return body
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Tell the time by this server's clock."""
+        return super().date_time_string((timestamp or time.time()) + self.server.owner.clock_ahead_s)
 
     def version_string(self) -> str:
         """Name the server in its answers."""

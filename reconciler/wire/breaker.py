@@ -93,6 +93,11 @@ class Breaker:
                 self._prober = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether nothing is sent for now, but a probe."""
+        return self._open_until is not None
+
+    @property
     def wait_s(self) -> float:
         """Seconds until a probe may be sent; 0 when closed."""
         with self._lock:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from loguru import logger
 from tenacity import Retrying
 from urllib3.exceptions import HTTPError
 
 from reconciler.errors import Incomplete, NoAnswer, NotDone, ReconcilerError, ServiceDown, Stopped, Unauthorized
 from reconciler.redaction import Redaction
+from reconciler.traffic import Traffic
 from reconciler.wire import abandon
 from reconciler.wire.breaker import Breaker
 from reconciler.wire.limiter import Limiter
@@ -25,10 +27,21 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
+    from reconciler.traffic import Outcome
+
 T = TypeVar("T")
 
 _PAUSE_OF_SILENT_LIMIT_S = 2.0
 """How long all threads pause after a 429 without Retry-After."""
+
+
+_OUTCOMES: dict[Scope, Outcome] = {
+    Scope.SERVER: "unreachable",
+    Scope.ANSWER: "bad_answer",
+    Scope.ELSEWHERE: "bad_answer",
+    Scope.LIMITED: "limited",
+    Scope.DENIED: "denied",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,7 @@ class Wire:
         self.redact = Redaction(secrets)
         self._stop = stop
         self._clock = clock or Clock()
+        self.traffic = Traffic(service.name, self._clock.now)
         self._breaker = Breaker(service.name, after=self.limits.breaker_after, now=self._clock.now)
         self._limiter = Limiter(self.limits.at_once, self.limits.per_second, now=self._clock.now, pause=self._pause)
         self._writes = itertools.count(1)
@@ -132,18 +146,31 @@ class Wire:
         self._stop_if_asked()
         if not self._breaker.admits():
             raise Trouble(self._breaker.detail, Scope.HELD_BACK, sent=False, retry_after_s=self._breaker.wait_s)
-        began = self._clock.now()
+        began = sent_at = self._clock.now()
         try:
             with self._limiter.turn():
+                sent_at = self._clock.now()
                 value = self._attempt(url, attempt, longest_s or self.limits.longest_exchange_s, grace_s)
         except Trouble as trouble:
             self._report(resource, trouble, began)
+            self._count(url, _OUTCOMES[trouble.scope], sent_at)
             raise
         except BaseException:
             self._breaker.abandoned()
             raise
         self._breaker.succeeded()
+        is_refused = isinstance(value, Answer) and not value.response.ok
+        self._count(
+            url, "refused" if is_refused else "ok", sent_at, value.status if isinstance(value, Answer) else None
+        )
         return value
+
+    def _count(self, url: str, outcome: Outcome, sent_at: float, status: int | None = None) -> None:
+        self.traffic.note(outcome)
+        self.traffic.breaker_open = self._breaker.is_open
+        seconds = round(self._clock.now() - sent_at, 3)
+        path = urlsplit(url).path
+        logger.debug("Request", service=self.service.name, path=path, outcome=outcome, status=status, seconds=seconds)
 
     def _attempt(self, url: str, attempt: Callable[[], T], longest_s: float, grace_s: float) -> T:
         try:
@@ -199,6 +226,7 @@ class Wire:
                 return Incomplete(self._line(f"{resource}: {trouble.detail}"))
             case Scope.SERVER | Scope.ANSWER:
                 self._breaker.gave_up()
+                self.traffic.breaker_open = self._breaker.is_open
             case _:
                 pass
         return ServiceDown(self.service.name, self.redact(trouble.detail))

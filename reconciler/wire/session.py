@@ -7,23 +7,27 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
-from ipaddress import ip_address
 from os import environ
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
 from reconciler.errors import Misconfigured
+from reconciler.redaction import BLOT, SHORTEST
+from reconciler.wire.address import is_loopback, origin
+from reconciler.wire.proxies import Proxies, ProxyHttpConnection, ProxyHttpsConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from urllib3.connection import HTTPConnection
+
+__all__ = ["Endpoint", "ServiceSession", "is_loopback", "origin"]
 
 MAX_IDLE_S = 3.0
 """Connections that lay idle longer are not used again.
@@ -46,21 +50,6 @@ class Endpoint:
     """Longest silence while an answer is awaited or read."""
 
 
-def origin(url: str) -> tuple[str, str, int]:
-    """Tell scheme, host and port of an URL."""
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or ""), parts.port or {"https": 443}.get(parts.scheme, 80)
-
-
-def is_loopback(url: str) -> bool:
-    """Tell whether an URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 class ServiceSession(requests.Session):
     """Sends one request at a time and thread, exactly once.
 
@@ -68,10 +57,11 @@ class ServiceSession(requests.Session):
     requests' habit       here
     ====================  ============================================================================================
     REQUESTS_CA_BUNDLE    only where no bundle is configured (requests lets it win over session.verify)
-    HTTPS_PROXY           with NO_PROXY, whatever a library wrote into session.proxies (pyral does); never for loopback
+    HTTPS_PROXY           with NO_PROXY, whatever a library wrote into session.proxies (pyral does): see `Proxies`
     ~/.netrc              not read: it would replace our Authorization
     cookies               not kept: an API key with session cookies is an "Invalid key" to Rally (KB 127054)
     redirects             followed inside the same scheme, host and port only: ZSESSIONID would go along
+    an answer is as sent  it loses our credentials where it repeats them: parts of it become messages and rows
     no time-out           the endpoint's, whatever a library passes (pyral's writes pass none)
     ====================  ============================================================================================
     """
@@ -80,17 +70,22 @@ class ServiceSession(requests.Session):
         """Make the session; nothing is opened yet. `ca_setting` is what a person calls the bundle in the config."""
         super().__init__()
         self.trust_env = False
+        self._proxies = Proxies.of(environ)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         bundle = endpoint.ca_bundle
         here = _Trust(bundle, ca_setting, system_too=bundle is None)
-        elsewhere = _Transport(endpoint, _Trust(bundle, ca_setting, system_too=True), connections)
-        self.mount("https://", elsewhere)
-        self.mount("http://", elsewhere)
-        self.mount(f"{endpoint.url}/", _Transport(endpoint, here, connections))
+        elsewhere = _Trust(bundle, ca_setting, system_too=True)
+        others = _Transport(endpoint, elsewhere, elsewhere, connections)
+        self.mount("https://", others)
+        self.mount("http://", others)
+        self.mount(f"{endpoint.url}/", _Transport(endpoint, here, elsewhere, connections))
 
     def once(self, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401 - requests' own
         """Send one request; `request` is left to be something else in a subclass."""
-        return super().request(method, url, **options)
+        response = super().request(method, url, **options)
+        if not options.get("stream"):
+            _blot_out_credentials(response)
+        return response
 
     def merge_environment_settings(
         self,
@@ -101,11 +96,11 @@ class ServiceSession(requests.Session):
         cert: object,  # noqa: ARG002 - we have none
     ) -> Any:  # noqa: ANN401 - a TypedDict that requests keeps to itself
         """Choose the proxy for an URL; the rest is fixed."""
-        return {"proxies": _proxies(str(url or "")), "stream": bool(stream), "verify": True, "cert": None}
+        return {"proxies": self._route(str(url or "")), "stream": bool(stream), "verify": True, "cert": None}
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: object) -> dict[str, str]:  # noqa: ARG002 - as above
         """Choose the proxy anew after a redirect."""
-        return _proxies(prepared_request.url or "")
+        return self._route(prepared_request.url or "")
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Follow a redirect only where our credentials may go."""
@@ -114,9 +109,16 @@ class ServiceSession(requests.Session):
             return target
         return None
 
+    def _route(self, url: str) -> dict[str, str]:
+        proxy = self._proxies.for_url(url)
+        return {urlsplit(url).scheme: proxy} if proxy else {}
 
-def _proxies(url: str) -> dict[str, str]:
-    return {} if is_loopback(url) else dict(get_environ_proxies(url, no_proxy=None))
+
+def _blot_out_credentials(response: requests.Response) -> None:
+    for name in ("Authorization", "ZSESSIONID"):
+        secret = response.request.headers.get(name, "").rpartition(" ")[2].encode()
+        if len(secret) >= SHORTEST and secret in response.content:
+            response._content = response.content.replace(secret, BLOT.encode())  # noqa: SLF001 - no other way
 
 
 class _Trust:
@@ -129,32 +131,53 @@ class _Trust:
 
     @cached_property
     def context(self) -> ssl.SSLContext:
-        try:
-            if self._bundle is None:
-                return _system_context()
-            context = _system_context() if self._system_too else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_verify_locations(self._bundle)
-        except OSError as error:  # ssl.SSLError is one
-            reason = getattr(error, "reason", "") or error.strerror or "not a PEM file"
-            raise Misconfigured(f"{self._setting}: {self._bundle or 'system'}: {reason}") from error
+        if self._bundle is None:
+            return _system_context()
+        context = _system_context(bundled=True) if self._system_too else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _trust(context, self._bundle, self._setting)
         return context
 
 
-def _system_context() -> ssl.SSLContext:
-    """Trust what the system trusts, or what REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE name instead, as requests does."""
-    bundle = environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
-    context = ssl.create_default_context(cafile=bundle or None)
+def _system_context(*, bundled: bool = False) -> ssl.SSLContext:
+    """Trust what the system trusts, or what REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE name instead, as requests does.
+
+    Where the config names a bundle (`bundled`), one of theirs that cannot be read is passed over.
+    """
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if bundle := environ.get(variable):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            try:
+                _trust(context, Path(bundle), variable)
+            except Misconfigured:
+                if not bundled:
+                    raise
+                break
+            return context
+    context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
-    if not bundle and not paths.cafile and not paths.capath:
+    if not paths.cafile and not paths.capath:
         context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)  # a machine without a store, as some containers are
     return context
+
+
+def _trust(context: ssl.SSLContext, bundle: Path, setting: str) -> None:
+    """Accept the certificates of a file or folder; requests takes either."""
+    try:
+        if bundle.is_dir():
+            context.load_verify_locations(capath=bundle)
+        else:
+            context.load_verify_locations(bundle)
+    except OSError as error:  # ssl.SSLError is one
+        reason = getattr(error, "reason", "") or error.strerror or "not a PEM file"
+        raise Misconfigured(f"{setting}: {bundle}: {reason}") from error
 
 
 class _Transport(HTTPAdapter):
     """Sends with the endpoint's time-outs, without any retry of urllib3's, over connections that are not stale."""
 
-    def __init__(self, endpoint: Endpoint, trust: _Trust, connections: int) -> None:
+    def __init__(self, endpoint: Endpoint, trust: _Trust, elsewhere: _Trust, connections: int) -> None:
         self._trust = trust
+        self._elsewhere = elsewhere
         self._timeout = (endpoint.connect_s, endpoint.read_s)
         super().__init__(pool_maxsize=connections, pool_block=True, max_retries=0)
 
@@ -163,6 +186,8 @@ class _Transport(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _FreshPool, "https": _FreshTlsPool}
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:  # noqa: ANN401 - requests' signature
+        if proxy.lower().startswith("https:"):  # TLS to the proxy itself
+            proxy_kwargs["proxy_ssl_context"] = self._elsewhere.context
         manager = super().proxy_manager_for(proxy, **proxy_kwargs)
         manager.pool_classes_by_scheme = {"http": _FreshPool, "https": _FreshTlsPool}
         return manager
@@ -204,8 +229,8 @@ class _Fresh:
 
 
 class _FreshPool(_Fresh, HTTPConnectionPool):
-    pass
+    ConnectionCls = ProxyHttpConnection
 
 
 class _FreshTlsPool(_Fresh, HTTPSConnectionPool):
-    pass
+    ConnectionCls = ProxyHttpsConnection

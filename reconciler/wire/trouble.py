@@ -12,7 +12,8 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProtocolError
-from urllib3.exceptions import ProxyError as Urllib3ProxyError
+
+from reconciler.wire.proxies import ProxyFailed, UnusableProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,12 @@ def rate_limit_pause_s(response: requests.Response) -> float:
 
 def server_now(response: requests.Response) -> datetime:
     """Tell the time by the server's clock, or by ours where it does not say."""
-    return _http_date(response.headers.get("Date", "")) or datetime.now(UTC)
+    return date_of(response) or datetime.now(UTC)
+
+
+def date_of(response: requests.Response) -> datetime | None:
+    """Tell when the server answered, by its own clock, to the second; None where it does not say."""
+    return _http_date(response.headers.get("Date", ""))
 
 
 def _http_date(text: str) -> datetime | None:
@@ -150,12 +156,25 @@ def explain(error: Exception, url: str, ca_setting: str) -> Trouble:
     """
     host = urlsplit(url).netloc
     causes = list(_causes(error))
+    by_proxy = _by_proxy(causes, host, ca_setting)
+    if by_proxy is not None:
+        return by_proxy
     for kind, describe in _NEVER_SENT:
         found = next((cause for cause in causes if isinstance(cause, kind)), None)
         if found is not None:
             detail = describe(host, found).replace("ca_bundle", ca_setting)
             return Trouble(detail, Scope.SERVER, sent=False, passing=kind is not ssl.SSLCertVerificationError)
     return _after_sending(causes, host)
+
+
+def _by_proxy(causes: list[BaseException], host: str, ca_setting: str) -> Trouble | None:
+    for cause in causes:
+        if isinstance(cause, ProxyFailed):
+            detail = cause.describe(host).replace("ca_bundle", ca_setting)
+            return Trouble(detail, Scope.SERVER, sent=False, passing=cause.passing)
+        if isinstance(cause, UnusableProxy):
+            return Trouble(str(cause), Scope.SERVER, sent=False, passing=False)
+    return None
 
 
 def _after_sending(causes: list[BaseException], host: str) -> Trouble:
@@ -197,10 +216,6 @@ def _untrusted(host: str, cause: BaseException) -> str:
     return f"the certificate of {host} is not trusted ({reason}): set ca_bundle to the PEM file of its authority"
 
 
-def _by_proxy(host: str, cause: BaseException) -> str:  # noqa: ARG001 - as the others
-    return f"the proxy does not let us through to {host}: check HTTPS_PROXY and NO_PROXY"
-
-
 def _unknown(host: str, cause: BaseException) -> str:  # noqa: ARG001 - as the others
     return f"the name {host} is not known: check the url, or the name service"
 
@@ -216,7 +231,6 @@ def _not_connected(host: str, cause: BaseException) -> str:
 
 
 _NEVER_SENT = (
-    (Urllib3ProxyError, _by_proxy),
     (ssl.SSLCertVerificationError, _untrusted),
     (NameResolutionError, _unknown),
     (NewConnectionError, _not_connected),

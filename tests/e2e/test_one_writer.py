@@ -119,13 +119,17 @@ def ledger(company: Company) -> Path:
 # --- side by side ----------------------------------------------------------------------------------------------------
 
 
+HEAVY = "import reconciler.daemon, reconciler.gitlab, reconciler.rally"
+"""What takes most of a writer's start, before it asks for the lock."""
+
+
 def test_every_writer_beside_the_daemon_is_told_who_it_is_within_five_seconds(company: Company) -> None:
     """Status 75 and one line: pid, host, since when; the daemon goes on. A reader is not asked to wait."""
     company.pipeline({"unit": junit("a_TC1")})
     with daemon(company) as process:
         assert eventually(lambda: company.results() != {})
         begun = time.monotonic()
-        assert ran(company, "status").status == 0
+        subprocess.run([sys.executable, "-c", HEAVY], check=True)
         start_s = time.monotonic() - begun
         wanted = rf"in use by pid {process.pid} on {re.escape(socket.gethostname())} since 20\d\d-\d\d-\d\dT\S+Z "
         for some in (WRITERS[:1], WRITERS[1:3], WRITERS[3:]):

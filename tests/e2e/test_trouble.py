@@ -375,14 +375,3 @@ def test_a_database_of_another_program_is_not_taken_over(company: Company) -> No
     assert (ran.status, "another program" in ran.err) == (1, True)
     with closing(sqlite3.connect(company.folder / "other.db")) as other:
         assert other.execute("SELECT name FROM sqlite_master").fetchall() == [("foo",)]
-
-
-def test_a_section_that_nothing_acts_on_yet_is_said_to_be_one(company: Company) -> None:
-    """Nothing is claimed: the run goes on, and the log names the section."""
-    company.configure(rally={"settle_after_seconds": 0}, notify={"url": "https://hooks.example.com"}, attachments={})
-
-    ran = company.run("--once")
-
-    assert ran.status == 0
-    assert "section=notify" in ran.err
-    assert "section=attachments" not in ran.err

@@ -83,6 +83,13 @@ def test_honest_books_pass(store: Store) -> None:
         ),
         ("UPDATE entries SET object_id = 7 WHERE state = 'done'", "one object in Rally for two results"),
         ("INSERT INTO outdated SELECT MAX(entry_id) FROM entries WHERE state = 'done'", "should be {'pending'}"),
+        ("UPDATE entry_tallies SET n = n + 1 WHERE state = 'done'", "status tells of results"),
+        ("UPDATE entry_tallies SET verdict = verdict || 's'", "counted by verdict"),
+        ("UPDATE pipeline_tallies SET n = n + is_read", "status tells of pipelines"),
+        (
+            "INSERT INTO problems SELECT job_id, pipeline_id, job_id, '', '', '', 0 FROM jobs WHERE superseded = 1",
+            "problems; there are 0",
+        ),
         ("UPDATE attachment_tallies SET n = n + 1 WHERE state = 'done'", "status tells of files"),
         ("DELETE FROM attachments WHERE state = 'done'", "status tells of files"),
         ("UPDATE attachments SET object_id = 7 WHERE state = 'done'", "one object in Rally for two files"),

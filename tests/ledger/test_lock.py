@@ -20,7 +20,7 @@ import pytest
 
 from reconciler.errors import EXIT_TRY_AGAIN, LedgerBusy, LedgerUnusable
 from reconciler.ledger.ledger import open_ledger
-from reconciler.ledger.lock import writer_lock
+from reconciler.ledger.lock import Holder, holder_of, writer_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,3 +192,67 @@ def test_a_folder_without_locks_is_refused_with_advice(ledger: Path, monkeypatch
         LedgerUnusable, match=r"cannot lock the ledger: .*: set ledger.path to a folder on a local disk"
     ):
         writer_lock(ledger).__enter__()
+
+
+# --- who holds it ----------------------------------------------------------------------------------------------------
+
+
+def test_who_holds_the_lock_can_be_seen_by_others_while_it_is_held(ledger: Path) -> None:
+    """Nobody before, nobody after, however the holder ended; the look makes no file."""
+    assert holder_of(ledger) is None
+    assert list(ledger.parent.iterdir()) == []
+    with _holder(ledger) as process:
+        holder = holder_of(ledger)
+        assert holder is not None
+        assert (holder.pid, holder.host) == (process.pid, socket.gethostname())
+        assert holder.since is not None
+        assert abs((datetime.now(UTC) - holder.since).total_seconds()) < 60
+        assert str(holder) in str(_refused(ledger))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert holder_of(ledger) is None
+
+
+def _refused(ledger: Path) -> LedgerBusy:
+    with pytest.raises(LedgerBusy) as error:
+        writer_lock(ledger, patience_s=0.0).__enter__()
+    return error.value
+
+
+@pytest.mark.parametrize("told", [b"", b"\xff\xfe", b"[1]", b'{"pid": 1}', b'{"pid": 1, "host": "x", "since": "soon"}'])
+def test_a_holder_that_could_not_say_who_it_is_is_seen_all_the_same(ledger: Path, told: bytes) -> None:
+    """As on a full disk."""
+    with writer_lock(ledger):
+        ledger.with_name("ledger.db.lock").write_bytes(told)
+        assert holder_of(ledger) == Holder()
+        assert str(holder_of(ledger)) == "another process"
+
+
+def test_looks_do_not_turn_a_starting_writer_away(ledger: Path) -> None:
+    """Not even when several processes look all the time."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            holder_of(ledger)
+            stop.wait(0.002)
+
+    ledger.with_name("ledger.db.lock").touch()
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(20):
+            with writer_lock(ledger):
+                pass
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()
+
+
+def test_a_lock_file_that_cannot_be_opened_is_said(ledger: Path) -> None:
+    """Who holds it is then not known: that is not nobody."""
+    ledger.with_name("ledger.db.lock").symlink_to(ledger.with_name("ledger.db.lock"))
+    with pytest.raises(LedgerUnusable, match=r"cannot see who uses the ledger: .*ledger\.db\.lock: "):
+        holder_of(ledger)

@@ -215,3 +215,12 @@ def test_sprints_and_results_are_counted_together_but_once(ledger: Ledger) -> No
     ledger.sprints.want(placed(4), [])
     _send(ledger, "TC1", "Pass")
     assert (views.left(ledger.store), views.sprints_left(ledger.store)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("members", "run", "per_cent"),
+    [(0, 0, 0.0), (4, 0, 0.0), (4, 4, 100.0), (3, 1, 33.3), (3, 2, 66.7), (2000, 1, 0.1)],
+)
+def test_coverage_is_in_per_cent_to_one_decimal(members: int, run: int, per_cent: float) -> None:
+    """A set without members covers nothing, rather than everything."""
+    assert views.coverage(members, run) == per_cent

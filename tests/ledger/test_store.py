@@ -5,25 +5,27 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlite_utils import Database
 
 from reconciler.errors import LedgerBusy, LedgerUnusable
 from reconciler.ledger import views
 from reconciler.ledger.ledger import open_ledger
 from reconciler.ledger.schema import migrations
-from reconciler.ledger.store import _unusable, in_memory, open_for_reading, open_for_writing
+from reconciler.ledger.store import _unusable, in_memory, integrity, open_for_reading, open_for_writing
+from reconciler.ledger.tables import STEPS
 from tests import building
 from tests.fakes import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from sqlite_utils import Database
 
     from reconciler.ledger.ledger import Ledger
     from reconciler.ledger.store import Store
@@ -141,14 +143,28 @@ def test_a_ledger_of_a_newer_version_is_refused_in_one_line_and_left_alone(path:
     assert path.read_bytes() == before
 
 
-def test_a_reader_does_not_migrate(path: Path) -> None:
+def test_a_reader_does_not_migrate(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older ledger is refused with the command that brings it up to date, and without a copy."""
-    with (
-        _one_more_migration(_add_host),
-        pytest.raises(LedgerUnusable, match="older schema: one run of `reconciler --once`"),
-    ):
+    monkeypatch.setitem(STEPS, "9999_one_more", "")
+    with pytest.raises(LedgerUnusable, match="older schema: one run of `reconciler --once`"):
         open_for_reading(path)
     assert _kept(path) == []
+
+
+def test_a_reader_knows_the_same_steps_as_the_writer(path: Path) -> None:
+    """In the same order, and by their names alone: a reader does without sqlite-utils."""
+    assert [migration.name for migration in migrations._migrations] == list(STEPS)
+    program = "import sys; from reconciler.ledger.store import open_for_reading as read; from pathlib import Path;"
+    program += " read(Path(sys.argv[1])).close(); print('sqlite_utils' in sys.modules)"
+    for ledger in (path, path.with_name("none.db")):
+        done = subprocess.run([sys.executable, "-c", program, ledger], capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
+
+
+def test_the_copy_of_sqlite_is_the_one_that_sqlite_utils_uses() -> None:
+    """Two of them in one process break each other's locks."""
+    with closing(in_memory()) as store, closing(Database(memory=True)) as theirs:
+        assert type(store.connection) is type(theirs.conn)
 
 
 def test_a_reader_finds_an_empty_ledger_where_there_is_no_file_and_makes_none(tmp_path: Path) -> None:
@@ -162,6 +178,38 @@ def test_a_reader_cannot_write(path: Path) -> None:
     """Not even by mistake."""
     with closing(open_for_reading(path)) as store, pytest.raises(LedgerUnusable, match="readonly"), store.transaction():
         store.run("DELETE FROM tests")
+
+
+# --- looked through ---------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_ledger_has_no_faults_beside_a_writer_too(path: Path) -> None:
+    """Nor has one that is not there; nothing is made or changed."""
+    assert integrity(path.with_name("none.db")) == []
+    before = path.read_bytes()
+    with open_ledger(path, skips_count=False):
+        assert integrity(path) == []
+    assert path.read_bytes() == before
+    assert not path.with_name("none.db").exists()
+
+
+def test_rows_that_refer_to_nothing_are_a_fault(path: Path) -> None:
+    """As another program may leave them."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM reports")
+    assert integrity(path) == ["3 rows of tests refer to rows that are not there"]
+
+
+def test_damage_inside_is_a_fault_and_one_that_hides_everything_too(path: Path) -> None:
+    """SQLite's own words."""
+    whole = path.read_bytes()
+    with closing(sqlite3.connect(path)) as connection:
+        root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'tests_of_job'").fetchone()[0]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    path.write_bytes(whole[: (root - 1) * size] + b"\xa5" * size + whole[root * size :])
+    assert integrity(path)
+    path.write_bytes(b"test,formatted_id\n" * 500)
+    assert integrity(path) == ["file is not a database"]
 
 
 # --- files that cannot be used ---------------------------------------------------------------------------------------
@@ -372,3 +420,11 @@ def test_readers_beside_a_writer_see_whole_passes_and_are_never_turned_away(path
             reader.join()
     assert troubles == []
     assert {read % 20 for read in seen} == {3}
+
+
+def test_a_ledger_that_is_being_made_reads_as_an_empty_one(tmp_path: Path) -> None:
+    """Its file is there before its first table is: `status` beside the first start must not call it an old one."""
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as begun:
+        begun.execute("PRAGMA journal_mode=WAL")
+    with closing(open_for_reading(tmp_path / "ledger.db")) as store:
+        assert store.value("SELECT COUNT(*) FROM tests") == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ import pytest
 from reconciler.ledger import review, views
 from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import PASSES_KEPT, Ledger, in_memory
+from reconciler.ledger.store import stamp
 from reconciler.mapping import Mapping, Row
 from reconciler.model import ObjectID, Outcome
 from tests import building
-from tests.building import BUILD
+from tests.building import BUILD, DAY
 from tests.fakes import START
 
 if TYPE_CHECKING:
@@ -150,6 +151,109 @@ def test_unaccounted_would_show_a_test_that_got_lost(ledger: Ledger) -> None:
     assert views.tests(ledger.store)["unaccounted"] == 1
 
 
+# --- what is left, and since when ------------------------------------------------------------------------------------
+
+
+def test_the_backlog_tells_what_is_left_by_what_it_is_and_since_when_the_oldest_waits(ledger: Ledger) -> None:
+    """Its parts come to what `left` says; a test waits from the end of its job, a pipeline from its last change."""
+    nothing = {"pipelines": 0, "results": 0, "attachments": 0, "members": 0, "oldest": None}
+    assert views.backlog(ledger.store) == nothing
+    late = building.pipeline(300, at_s=500)
+    ledger.observations.store_pipelines([late, building.pipeline(301, status="running")])
+    assert views.backlog(ledger.store) == nothing | {"pipelines": 1, "oldest": stamp(late.updated_at)}
+    _pipeline(ledger, 100, building.run("a_TC1"), building.run("b_TC2"), building.run("odd"))
+    _map(ledger)
+    assert views.backlog(ledger.store) == nothing | {"pipelines": 1, "results": 2, "oldest": stamp(START)}
+    entries = ledger.entries.intend([Draft(building.add(f"TC{n}", n), BUILD) for n in (1, 2)], START - DAY)
+    assert views.backlog(ledger.store)["oldest"] == stamp(START - DAY)
+    ledger.entries.confirm([(entries[0], ObjectID(9001))], START)
+    ledger.entries.refuse([(entries[1], "no")], START)
+    assert views.backlog(ledger.store)["results"] == 0
+    with ledger.store.transaction():
+        ledger.store.run(_PENDING_FILE)
+    told = views.backlog(ledger.store)
+    assert (told["attachments"], told["oldest"]) == (1, stamp(late.updated_at))
+    assert views.left(ledger.store) == 2
+
+
+_PENDING_FILE = """
+INSERT INTO attachments (entry_id, name, size_bytes, crc, url, state) SELECT entry_id, 'x', 1, 1, '', 'pending'
+FROM entries WHERE state = 'done'
+"""
+
+
+def test_the_oldest_of_many_pending_tests_is_found_in_any_pipeline_and_job(ledger: Ledger) -> None:
+    """Whichever has the lower number."""
+    for number, seconds in ((100, 50), (101, 20), (102, 70)):
+        pipeline = building.pipeline(number, at_s=100)
+        jobs = [building.job(number * 10 + n, of=pipeline, name=f"{n}", at_s=seconds - 10 * n) for n in range(2)]
+        ledger.observations.store_pipelines([pipeline])
+        ledger.observations.store_jobs(pipeline, jobs)
+        building.read_job(ledger, jobs[0], [building.run("a_TC1")])
+        building.read_job(ledger, jobs[1], [building.run("odd")])
+        ledger.observations.mark_read(pipeline)
+    _map(ledger)
+    assert views.backlog(ledger.store)["oldest"] == stamp(START + timedelta(seconds=20))
+
+
+def test_the_soonest_expiry_is_of_what_is_still_to_be_read(ledger: Ledger) -> None:
+    """A job's report, and a file of a result that lies in an archive; not what was read, attached or is kept."""
+    assert views.soonest_expiry(ledger.store) is None
+    pipeline = building.pipeline()
+    jobs = [replace(building.job(n, of=pipeline, name=f"{n}"), artifacts_expire_at=START + n * DAY) for n in (1, 2, 3)]
+    ledger.observations.store_pipelines([pipeline])
+    ledger.observations.store_jobs(pipeline, jobs)
+    assert views.soonest_expiry(ledger.store) == stamp(START + DAY)
+    building.read_job(ledger, jobs[0], [building.run("a_TC1")])
+    assert views.soonest_expiry(ledger.store) == stamp(START + 2 * DAY)
+    (entry,) = ledger.entries.intend([Draft(building.add("TC1", 1), BUILD)], START)
+    ledger.entries.confirm([(entry, ObjectID(9001))], START)
+    with ledger.store.transaction():
+        ledger.store.run("INSERT INTO files VALUES (1, 1, 'member', 'x', 1, 1, NULL, '', 0)")
+        ledger.store.run(_PENDING_FILE)
+        ledger.store.run("UPDATE attachments SET file_id = 1")
+    assert views.soonest_expiry(ledger.store) == stamp(START + DAY)
+    ledger.attachments.kept(jobs[0].id, "yes")
+    assert views.soonest_expiry(ledger.store) == stamp(START + 2 * DAY)
+
+
+def test_lists_give_their_newest_rows_in_the_same_order_when_asked_for_no_more(ledger: Ledger) -> None:
+    """A screen of `status` has room for a few of them."""
+    runs = [building.run(f"a_TC{n}") for n in (1, 2)]
+    _pipeline(ledger, 100, *runs)
+    _map(ledger)
+    entries = ledger.entries.intend([Draft(building.add(f"TC{n}", n), BUILD) for n in (1, 2)], START)
+    ledger.entries.refuse([(entry, f"no {entry}") for entry in entries], START)
+    for detail in ("one", "two", "three"):
+        ledger.attachments.problem(building.job(1000, of=building.pipeline()).id, "lost-file", detail, START)
+    assert [row["detail"] for row in views.problems(ledger.store, 2)] == ["two", "three"]
+    assert views.count_problems(ledger.store) == 3
+    assert [row["key"] for row in views.refusals(ledger.store, 1)] == ["1/100/TC2/1"]
+    assert views.refusals(ledger.store, 7) == views.refusals(ledger.store)
+    assert len(views.refusals(ledger.store)) == 2
+
+
+# --- what the daemon says --------------------------------------------------------------------------------------------
+
+
+def test_the_last_word_of_the_daemon_is_told(ledger: Ledger) -> None:
+    """Nothing before the first; each thing it says takes the place of what it said before."""
+    nothing: dict[str, object] = {"started": None, "next": {}, "breakers": {}, "alarms": [], "gitlab_expires": None}
+    assert views.daemon(ledger.store) == nothing
+    ledger.tell({"daemon/started": stamp(START), "daemon/alarms": '["Rally: no answer"]', "token/GitLab": "2026-02-10"})
+    ledger.tell({"daemon/next/gitlab": stamp(START + DAY), "daemon/breaker/Rally": "open"})
+    ledger.tell({"daemon/breaker/Rally": "closed", "daemon/alarms": "[]"})
+    assert views.daemon(ledger.store) == {
+        "started": stamp(START),
+        "next": {"gitlab": stamp(START + DAY)},
+        "breakers": {"Rally": "closed"},
+        "alarms": [],
+        "gitlab_expires": "2026-02-10",
+    }
+    ledger.tell({"token/GitLab": ""})
+    assert views.daemon(ledger.store)["gitlab_expires"] is None
+
+
 # --- services and passes ---------------------------------------------------------------------------------------------
 
 
@@ -161,6 +265,9 @@ def test_a_services_last_success_stays_while_it_is_in_trouble(ledger: Ledger) ->
     ):
         now = START + timedelta(minutes=minutes)
         ledger.end_pass(ledger.begin_pass("once", now), trouble, {"left": minutes}, now)
+    assert views.last_used(ledger.store) == {
+        "gitlab": "2026-01-31T12:02:00.000000Z", "rally": "2026-01-31T12:02:00.000000Z",
+    }  # fmt: skip
     services = views.services(ledger.store)
     assert services["rally"] == {"last_success": "2026-01-31T12:01:00.000000Z", "trouble": "no answer"}
     assert services["gitlab"] == {"last_success": "2026-01-31T12:02:00.000000Z", "trouble": None}

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import warnings
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
@@ -17,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
-from reconciler.log import capture_prints, configure, is_journal
-from reconciler.redaction import Redaction
+from reconciler.log import capture_prints, configure, is_journal, journal_mark
+from reconciler.redaction import Redaction, keys_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +30,13 @@ SECRET = "glpat/a+b%c~d"  # noqa: S105 - to be looked for in the log
 
 @pytest.fixture(autouse=True, scope="module")
 def _leave_logging_as_it_was() -> Iterator[None]:
-    root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook)
+    root, hooks = logging.getLogger(), (sys.excepthook, threading.excepthook, sys.unraisablehook)
     before = list(root.handlers)
     yield
     logger.remove()
     logging.captureWarnings(capture=False)
     root.handlers[:] = before
-    sys.excepthook, threading.excepthook = hooks
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 def configured(level: str = "DEBUG", *, as_json: bool = False) -> io.StringIO:
@@ -238,7 +239,72 @@ def test_the_journal_writes_its_own_times(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("JOURNAL_STREAM", name)
         configure("INFO", json=False, secrets=[], stream=stream)
         logger.info("pass done", results=1)
-    assert (tmp_path / "err").read_text() == "INFO    pass done results=1\n"
+    assert (tmp_path / "err").read_text() == "<6>INFO    pass done results=1\n"
+
+
+@pytest.mark.parametrize(
+    ("level", "number"), [("TRACE", 7), ("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 2)]
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_each_line_in_the_journal_has_its_priority(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    level: str,
+    number: int,
+    as_json: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    """The lines of a trace too, so that `journalctl -p err` shows it whole; the journal takes the mark off."""
+    with (tmp_path / "err").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        configure("TRACE", json=as_json, secrets=[], stream=stream)
+        try:
+            fail()
+        except ValueError:
+            logger.opt(exception=True).log(level, "a pass failed")
+    lines = (tmp_path / "err").read_text().splitlines()
+    assert len(lines) == 1 if as_json else len(lines) > 5
+    assert {line[:3] for line in lines} == {f"<{number}>"}
+    with (tmp_path / "err").open() as stream:
+        assert journal_mark(logger.level(level).no, stream) == f"<{number}>"
+    assert journal_mark(40, sys.stderr) == ""
+    assert lines[0][3:].startswith("{" if as_json else level)
+
+
+def test_what_is_raised_where_nobody_can_catch_it_is_logged_without_secrets() -> None:
+    """In a `__del__`: the interpreter would print the trace as it is."""
+
+    class Bad:
+        def __del__(self) -> None:
+            fail()
+
+    stream = configured()
+    bad = [Bad()]
+    bad.clear()
+    assert "an error that nobody could catch" in stream.getvalue()
+    assert SECRET not in stream.getvalue()
+
+
+def test_passwords_of_proxies_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are, decoded, and as a request's header has them."""
+    monkeypatch.setenv("https_proxy", "http://us:p%40ss-word@proxy.test:3128")
+    stream = configured()
+    header = b64encode(b"us:p@ss-word").decode()
+    logger.info("seen", a="http://us:p%40ss-word@proxy.test:3128", b="p@ss-word", c=f"Basic {header}")
+    assert after_time(stream) == [
+        'INFO    seen a=http://[secret]@proxy.test:3128 b=[secret] c="Basic [secret]"',
+    ]
+
+
+def test_what_may_be_a_key_in_the_url_of_a_web_hook_is_a_secret() -> None:
+    """Long pieces of its path and query; words stay readable."""
+    url = "https://chat.test/services/T0123456789AB/hook?key=abcdefghijklmnop&x=1"
+    redact = Redaction(keys_in(url))
+    assert redact(f"POST {url}") == "POST [secret]"
+    assert (
+        redact("url: /services/T0123456789AB/hook?key=abcdefghijklmnop") == "url: /services/[secret]/hook?key=[secret]"
+    )
+    assert list(keys_in("")) == []
 
 
 class Terminal(io.StringIO):

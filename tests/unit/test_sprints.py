@@ -389,16 +389,7 @@ def test_of_sprints_that_overlap_the_one_that_began_last_is_the_home() -> None:
         assert sprints.home_of(START, memberships[::-1]) == home
 
 
-# --- counting and halving --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("members", "run", "per_cent"),
-    [(0, 0, 0.0), (4, 0, 0.0), (4, 4, 100.0), (3, 1, 33.3), (3, 2, 66.7), (2000, 1, 0.1)],
-)
-def test_coverage_is_in_per_cent_to_one_decimal(members: int, run: int, per_cent: float) -> None:
-    """A set without members covers nothing, rather than everything."""
-    assert sprints.coverage(members, run) == per_cent
+# --- halving ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -150,32 +150,30 @@ def test_plain_http_at_a_tls_port_and_the_other_way_round(wire: Wire, plain: Ser
         read(wire, session, f"{url}/x")
 
 
-# --- proxies, netrc, cookies, redirects ------------------------------------------------------------------------------
-
-
-def test_loopback_never_goes_through_a_proxy(wire: Wire, plain: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does what NO_PROXY names; a library's session.proxies count for nothing."""
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with session_to(plain.url) as session:
-        session.proxies = {"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9"}
-        assert read(wire, session, f"{plain.url}/x")
-
-
-def test_a_proxy_is_used_for_other_hosts_unless_no_proxy_names_them(
-    wire: Wire, plain: Server, monkeypatch: pytest.MonkeyPatch
+def test_a_bundle_of_the_environment_that_is_missing_is_told_by_its_variable(
+    wire: Wire, secure: Server, tls: TlsContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pyral copies HTTPS_PROXY into the session, and so ignores NO_PROXY."""
-    monkeypatch.setenv("HTTPS_PROXY", plain.url)
-    url = "https://rally.invalid/x"
-    with session_to("https://rally.invalid") as session:
-        with pytest.raises(ServiceDown, match="the proxy does not let us through to rally"):
-            read(wire, session, url)
-        monkeypatch.setenv("NO_PROXY", "rally.invalid")
-        session.proxies = {"https": plain.url}
-        fresh = Wire(SERVICE, stop=threading.Event(), limits=Limits(patience_s=0))
-        with pytest.raises(ServiceDown, match=r"the name rally\.invalid is not known"):
-            read(fresh, session, url)
+    """Where the config has one, it does no harm, not even at another host of the service."""
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")
+    with (
+        session_to(secure.url) as session,
+        pytest.raises(Misconfigured, match=r"CURL_CA_BUNDLE: /nowhere/ca\.pem: No such"),
+    ):
+        read(wire, session, f"{secure.url}/x")
+    with session_to("https://elsewhere.invalid", tls.ca_pem) as session:
+        assert read(wire, session, f"{secure.url}/x")
+
+
+def test_a_folder_of_certificates_is_a_bundle_too(
+    wire: Wire, secure: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """REQUESTS_CA_BUNDLE may name one; without the hashes that OpenSSL wants it trusts nobody."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    with session_to(secure.url) as session, pytest.raises(ServiceDown, match="not trusted"):
+        read(wire, session, f"{secure.url}/x")
+
+
+# --- netrc, cookies, redirects ---------------------------------------------------------------------------------------
 
 
 def test_netrc_does_not_replace_our_credentials(
@@ -188,8 +186,8 @@ def test_netrc_does_not_replace_our_credentials(
     url = f"{plain.url}/x"
     with session_to(plain.url) as session:
         headers = {"Authorization": "Bearer ours"}
-        seen = wire.read(url, lambda: session.once("GET", url, headers=headers)).document
-    assert seen["authorization"] == "Bearer ours"
+        wire.read(url, lambda: session.once("GET", url, headers=headers))
+    assert plain.log.entries()[0].headers["authorization"] == "Bearer ours"
 
 
 def test_cookies_are_not_kept(wire: Wire, plain: Server) -> None:
@@ -212,7 +210,17 @@ def test_a_redirect_inside_the_service_is_followed(wire: Wire, plain: Server) ->
     """GitLab answers 301 for a project that was renamed."""
     with session_to(plain.url) as session:
         session.headers["ZSESSIONID"] = "_KEY"
-        assert read(wire, session, f"{plain.url}/away?to=/x")["zsessionid"] == "_KEY"
+        read(wire, session, f"{plain.url}/away?to=/x")
+    assert [entry.headers["zsessionid"] for entry in plain.log.entries()] == ["_KEY", "_KEY"]
+
+
+def test_an_answer_that_says_our_credentials_back_loses_them(wire: Wire, plain: Server) -> None:
+    """Errors of services become messages and rows of the ledger."""
+    url = f"{plain.url}/x"
+    with session_to(plain.url) as session:
+        headers = {"ZSESSIONID": "_a-key", "Authorization": "Bearer a-token"}
+        seen = wire.read(url, lambda: session.once("GET", url, headers=headers)).document
+    assert (seen["zsessionid"], seen["authorization"]) == ("[secret]", "Bearer [secret]")
 
 
 # --- connections -----------------------------------------------------------------------------------------------------

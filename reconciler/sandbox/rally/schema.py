@@ -244,6 +244,10 @@ UserProfile(DomainObject)
   SessionTimeoutSeconds int
   SessionTimeoutWarning bool
   WelcomePageHidden bool
+ProjectPermission(WorkspaceDomainObject)
+  Project ref:Project
+  Role string! ro
+  User ref:User
 Subscription(Persistable)
   Name string! ro
   SubscriptionID int! ro

@@ -48,7 +48,11 @@ class Store(Objects):
     def add_project(self, workspace: Thing, name: str, parent: Thing | None = None, *, state: str = "Open") -> Thing:
         """Add a project, at the top of its workspace or below another."""
         fields: dict[str, Value] = {"Name": name, "State": state, "Parent": _oid(parent)}
-        return self._add("Project", fields, workspace)
+        with self.lock:
+            project = self._add("Project", fields, workspace)
+            for user in list(self.of_type("User")):
+                self._permit(user, project)
+            return project
 
     def add_user(self, name: str, *, workspace: Thing | None = None, project: Thing | None = None) -> Thing:
         """Add a user; the workspace and project are the defaults of the user's profile."""
@@ -65,7 +69,11 @@ class Store(Objects):
             "SubscriptionAdmin": False,
             "UserProfile": owner.oid,
         }
-        return self._add("User", fields)
+        with self.lock:
+            user = self._add("User", fields)
+            for one in list(self.of_type("Project")):
+                self._permit(user, one)
+            return user
 
     def add_key(self, key: str, user: Thing | None = None, *, read_only: bool = False) -> ApiKey:
         """Add an API key (Rally's begin with an underscore) of a user, or of a new one."""
@@ -73,8 +81,18 @@ class Store(Objects):
         return self.keys[key]
 
     def forbid(self, user: Thing, project: Thing) -> None:
-        """Make a user a mere viewer of a project."""
-        self.viewers.add((user.oid, project.oid))
+        """Make a user a mere viewer of a project; until then every user is an editor of all."""
+        with self.lock:
+            self.viewers.add((user.oid, project.oid))
+            for permission in self.permissions(user, project):
+                self.put(permission, "Role", "Viewer")
+
+    def permissions(self, user: Thing, project: Thing) -> list[Thing]:
+        """List the ProjectPermissions of a user in a project: one, unless a scenario took it away (KB 111601)."""
+        return self.find("ProjectPermission", User=user.oid, Project=project.oid)
+
+    def _permit(self, user: Thing, project: Thing) -> None:
+        self._add("ProjectPermission", {"User": user.oid, "Role": "Editor"}, project)
 
     def add_iteration(self, project: Thing, name: str, start: Moment, end: Moment, *, state: str = "Planning") -> Thing:
         """Add an iteration; days begin at 00:00:00 and end at 23:59:59 in the workspace's time zone."""

@@ -1,0 +1,47 @@
+"""What the process is asked from outside: to stop, or to read its config again."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from queue import Empty, SimpleQueue
+from typing import Literal
+
+Asked = Literal["stop", "reload"]
+
+
+class Signals:
+    """SIGTERM and SIGINT ask to stop, SIGHUP to reload; one that comes while another is dealt with is not lost.
+
+    A signal's Python code may run in the middle of any other of the main thread, also while that holds the lock of an
+    event: so it only puts a word into a queue that is made for this (`SimpleQueue.put` is reentrant, library/queue).
+    """
+
+    def __init__(self) -> None:
+        """Take the signals over from now on; in the main thread only."""
+        self._asked: SimpleQueue[Asked] = SimpleQueue()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._asked.put("stop"))
+        signal.signal(signal.SIGHUP, lambda *_: self._asked.put("reload"))
+
+    def wait(self, seconds: float) -> Asked | None:
+        """Wait so long for the next thing that is asked; None when nothing was."""
+        try:
+            return self._asked.get(timeout=seconds)
+        except Empty:
+            return None
+
+
+def stop_on_signals() -> threading.Event:
+    """Make SIGTERM and SIGINT set an event that everything which waits looks at."""
+    stop = threading.Event()
+    asked: SimpleQueue[None] = SimpleQueue()
+
+    def pass_on() -> None:
+        asked.get()
+        stop.set()
+
+    threading.Thread(target=pass_on, name="signals", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.put(None))
+    return stop

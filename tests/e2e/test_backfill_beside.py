@@ -1,0 +1,159 @@
+"""A backfill beside a daemon: the command hands it over, watches, and ends as if it had done it itself."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import threading
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reconciler import handover
+from reconciler.cli import building
+from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE
+from reconciler.ledger.ledger import open_ledger
+from reconciler.sandbox.timing import TimeModel
+from tests.company import KEY, TOKEN
+from tests.e2e.test_backfill import SINCE, history
+from tests.e2e.test_daemon import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.company import Company
+
+
+@contextmanager
+def daemon(company: Company, *, pause_s: float = 0.05) -> Iterator[None]:
+    """Take turns at backfills, as a daemon does between its polls, in a thread of this process."""
+    over, ready = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        settings, rows = building.read_config(company.folder / "config.toml")
+        with (
+            building.ledger(settings) as opened,
+            building.services(settings, opened, threading.Event(), patience_s=5) as world,
+        ):
+            handover.announce(world)
+            ready.set()
+            while not over.wait(pause_s):
+                handover.take_turn(world, lambda: rows)
+
+    thread = threading.Thread(target=serve, name="daemon")
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITLAB_TOKEN", TOKEN)
+    monkeypatch.setenv("RALLY_API_KEY", KEY)
+
+
+def test_the_command_hands_it_over_and_tells_what_came_of_it(company: Company) -> None:
+    """With the same words and the same status; nothing else stands on standard output."""
+    history(company, 5)
+    with daemon(company):
+        ran = company.run("--json", *SINCE)
+        assert (ran.status, ran.json["pipelines_read"], ran.json["results_sent"]) == (EXIT_DONE, 5, 15)
+        assert "daemon" in ran.err
+        ran = company.run(*SINCE)
+        assert (ran.status, "Nothing to do" in ran.out) == (EXIT_DONE, True)
+    assert len(company.results()) == 15
+    assert not list(company.folder.glob("*.order-*"))
+
+
+def test_what_waits_for_a_yes_ends_the_command_and_a_yes_goes_on(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal nobody can be asked: status 2, nothing sent."""
+    monkeypatch.setattr(handover, "MUCH", 10)
+    (company.folder / "sitecustomize.py").write_text("import reconciler.errors\nreconciler.errors.MUCH = 10\n")
+    history(company, 5)
+    with daemon(company):
+        ran = company.run(*SINCE, PYTHONPATH=str(company.folder))
+        assert (ran.status, "15" in ran.err, "Nothing was sent" in ran.err) == (EXIT_USAGE, True, True)
+        assert company.writes() == 0
+        ran = company.run("--json", *SINCE, "--yes")
+        assert (ran.status, ran.json["results_sent"]) == (EXIT_DONE, 15)
+
+
+def test_interrupted_the_command_leaves_the_order_with_the_daemon(company: Company) -> None:
+    """Ctrl-C ends the watching; the same command watches again."""
+    history(company, 5)
+    with daemon(company, pause_s=2):
+        command = company.command(*SINCE)
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=company.environment())
+        assert eventually(lambda: bool(list(company.folder.glob("*.order-*"))), 10)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        assert (process.returncode, "goes on with it" in said) == (EXIT_TRY_AGAIN, True)
+        assert eventually(lambda: len(company.results()) == 15)
+
+
+def test_beside_a_one_shot_it_is_told_to_wait(company: Company) -> None:
+    """Only a daemon takes orders."""
+    with open_ledger(company.folder / "ledger.db", skips_count=False):
+        ran = company.run(*SINCE)
+    assert (ran.status, "in use by pid" in ran.err) == (EXIT_TRY_AGAIN, True)
+
+
+def test_a_daemon_that_stops_keeps_the_order(company: Company) -> None:
+    """The command says so at once; the next daemon goes on."""
+    history(company, 3)
+    with daemon(company, pause_s=30):
+        process = subprocess.Popen(
+            company.command(*SINCE), stderr=subprocess.PIPE, text=True, env=company.environment()
+        )  # fmt: skip
+        assert eventually(lambda: bool(list(company.folder.glob("*.order-*"))), 10)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, "daemon has stopped" in said) == (EXIT_TRY_AGAIN, True)
+    with daemon(company):
+        assert eventually(lambda: len(company.results()) == 9)
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is(company: Company) -> None:
+    """And is gone in the end; log lines stand above it, whole."""
+    history(company, 30)
+    company.gitlab.server.time_model = TimeModel(0.1, at_once=0)
+    reader, writer = pty.openpty()
+    with closing(os.fdopen(reader, "rb", buffering=0)) as screen:
+        process = subprocess.Popen(
+            company.command(*SINCE), stdout=subprocess.PIPE, stderr=writer, text=True,
+            env=company.environment(TERM="xterm", COLUMNS="100"),
+        )  # fmt: skip
+        os.close(writer)
+        said = b""
+        while process.poll() is None or said == b"":
+            time.sleep(0.05)
+            said += _there(screen.fileno())
+        out, _ = process.communicate(timeout=20)
+        said += _there(screen.fileno())
+    assert process.returncode == EXIT_DONE
+    assert "30 pipelines read, 90 results sent" in out
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
+    assert "/30 pipelines" in shown
+    assert "results, " in shown
+    logged = [line.rpartition("\r")[2] for line in shown.replace("\r\n", "\n").split("\n") if " INFO " in line]
+    assert logged
+    assert all(line.startswith("20") for line in logged), logged
+
+
+def _there(descriptor: int) -> bytes:
+    """Read what is on the screen by now; the end of the process is no error."""
+    os.set_blocking(descriptor, False)
+    try:
+        return os.read(descriptor, 1 << 20)
+    except (BlockingIOError, OSError):
+        return b""
