@@ -52,9 +52,9 @@ crash: $(STAMP)
 
 # Each variable makes some tests long, and the machines and spoilt files new ones each time.
 soak: $(STAMP)
-	MACHINE_EXAMPLES=$(STORIES) FUZZ_EXAMPLES=$(SPOILT) LONG_OUTAGE=1 $(BIN)/python -m pytest -n $(WORKERS) \
+	MACHINE_EXAMPLES=$(STORIES) FUZZ_EXAMPLES=$(SPOILT) LONG_OUTAGE=1 BACKFILL_PIPELINES=5000 $(BIN)/python -m pytest -n $(WORKERS) \
 		--timeout 86400 $(MACHINES) $(wildcard tests/property/test_fuzz_*.py) \
-		tests/e2e/test_outage.py tests/e2e/test_ledger_lost.py
+		tests/e2e/test_outage.py tests/e2e/test_ledger_lost.py tests/e2e/test_backfill.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,8 @@ LOOK_S = 5.0
 """How often the daemon looks after itself."""
 CLOCK_STEP_S = 30.0
 """A wall clock that was set by more than this makes every poll due at once: its next time may now lie hours away."""
+TURN_EVERY_S = 3
+"""How soon an order for a backfill is seen, and how long its turns are apart: polls that are due come in between."""
 UPKEEP_EVERY_S = 3600
 FIRST_UPKEEP_S = 60
 
@@ -49,6 +52,8 @@ def run(world: World, around: Surroundings) -> Settings | None:
         # Without these a pass that starts more than a second late is dropped (APScheduler's default grace).
         job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
     )
+    # what is due while a pass runs is made once afterwards; APScheduler warns of each time that it was due
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     vitals = Vitals(world.progress, lambda: _overdue_s(scheduler))
     passes = Passes(world, around, vitals, next_runs=lambda: dict(_next_runs(scheduler)))
     _schedule(scheduler, world, passes)
@@ -75,6 +80,7 @@ def _schedule(scheduler: BackgroundScheduler, world: World, passes: Passes) -> N
             passes, "interval", [order], seconds=seconds, jitter=jitter, next_run_time=now, id=name
         )  # fmt: skip
     scheduler.add_job(passes, cron(settings.sprints), [SPRINT_SETS], id=SPRINT_SETS.kind)
+    scheduler.add_job(passes.take_turn, "interval", seconds=TURN_EVERY_S, id="backfill")
     upkeep, first = Upkeep(world, passes.report), now + timedelta(seconds=FIRST_UPKEEP_S)
     scheduler.add_job(
         passes.look_after, "interval", [upkeep], seconds=UPKEEP_EVERY_S, next_run_time=first, id="upkeep"

@@ -20,8 +20,7 @@ from reconciler.agendas import Scope
 from reconciler.collect import Collected
 from reconciler.dispatch import Sent
 from reconciler.errors import MUCH, LedgerUnusable, NotAgreed
-from reconciler.ledger.backfills import ANNOUNCED, Span
-from reconciler.ledger.store import stamp
+from reconciler.ledger.backfills import Span
 from reconciler.reconcile import Done, Order, reconcile
 
 if TYPE_CHECKING:
@@ -34,11 +33,6 @@ if TYPE_CHECKING:
 
 TURN_S = 10.0
 """How long a backfill goes on before polls have their turn."""
-
-
-def announce(world: World) -> None:
-    """Let commands know that whoever holds the ledger takes orders: a daemon says so as soon as it has the lock."""
-    world.ledger.tell({ANNOUNCED: stamp(world.now())})
 
 
 def leave(ledger: Path, span: Span, *, agreed: bool) -> Path:
@@ -67,6 +61,12 @@ def leave(ledger: Path, span: Span, *, agreed: bool) -> Path:
             f"cannot leave an order beside the ledger: {order.parent}: {error.strerror}: run this as the daemon's user"
         ) from error
     return order
+
+
+def is_wanted(world: World) -> bool:
+    """Tell whether an order was left, or one is to be gone on with; costs next to nothing."""
+    ledger = world.settings.ledger.path
+    return any(ledger.parent.glob(f"{ledger.name}.order-*.json")) or world.ledger.backfills.handed() is not None
 
 
 def take(ledger: Path, backfills: Backfills, now: datetime) -> None:

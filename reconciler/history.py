@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 SMALLEST = timedelta(hours=1)
 """A window that keeps failing is halved down to this."""
-STALE = timedelta(hours=1)
-"""A backfill that goes on after a longer pause also lists what came since it was begun."""
 OVERLAP = timedelta(minutes=10)
 """Covers clocks that differ."""
 
@@ -47,14 +45,15 @@ class History:
     now: datetime
     alone: bool
     """Nobody polls beside: what polls have left unread is read, too."""
+    catches_up: bool = False
+    """Whether all is listed once more from when it was begun: it was interrupted, and GitLab went on meanwhile."""
 
     def looks(self) -> Iterator[Look]:
         """Give what is left of each window; first see that each project has one."""
         backfill = self.backfills.get(self.backfill_id)
         self.projects.done.pipelines_found += backfill.found - backfill.read
-        is_stale = backfill.opened_at is None or self.now - backfill.opened_at > STALE
-        if is_stale:
-            self._open(again_since=backfill.opened_at if backfill.span.until is None else None)
+        if backfill.opened_at is None or self.catches_up:
+            self._open(again_since=backfill.opened_at)
         for window in self.backfills.windows(self.backfill_id):
             yield self._look(window)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from reconciler.errors import ReconcilerError, Stopped
+from reconciler import handover
+from reconciler.errors import LedgerUnusable, ReconcilerError, Stopped
 from reconciler.ledger.store import stamp
 from reconciler.reconcile import reconcile
 
@@ -60,6 +62,14 @@ class Passes:
             return
         self.look_after(lambda: self._one(order), kind=order.kind)
 
+    def take_turn(self) -> None:
+        """Go on for a while with a backfill that was handed over, if there is one and both services can be asked."""
+        if self.world.stop.is_set() or self._is_dead("GitLab") or self._is_dead("Rally"):
+            return
+        with suppress(LedgerUnusable):  # the polls tell of it
+            if handover.is_wanted(self.world):
+                self.look_after(self._turn, kind="backfill")
+
     def look_after(self, work: Callable[[], tuple[Ending, int]], *, kind: str = "upkeep") -> None:
         """Do one piece of work, whose failure must not end the daemon."""
         self.vitals.began(kind)
@@ -96,6 +106,13 @@ class Passes:
         stale = self.around.alarms.watch(self.succeeded, self.world.now())
         if stale is not None:
             self.around.tell(stale)
+        return "failed" if done.failed else "down" if done.down else "ok", done.summary["writes"]
+
+    def _turn(self) -> tuple[Ending, int]:
+        done = handover.take_turn(self.world, self._rows)
+        if done is None:
+            return "ok", 0
+        self._say("backfill", done.failed, done.down)
         return "failed" if done.failed else "down" if done.down else "ok", done.summary["writes"]
 
     def _rows(self) -> Sequence[Row]:

@@ -77,6 +77,8 @@ class Order:
     """Whether results and files are sent; without, only sprints are looked after."""
     guard: Callable[[int], None] | None = None
     """Is told how many results are due before the first is sent; raises `NotAgreed` to send none."""
+    catches_up: bool = False
+    """Whether a backfill lists once more what came since it was begun."""
     turn_s: float | None = None
     """How long it may take; what is not done then is left to its next turn."""
 
@@ -139,6 +141,8 @@ def reconcile(world: World, rows: Sequence[Row], order: Order, done: Done | None
     try:
         with suppress(Stopped):
             _pass(world, rows, order, done)
+            if _was_interrupted(world, done):
+                _pass(world, rows, replace(order, catches_up=True), done)
     finally:
         world.gitlab.forget_archives()
     return _conclude(world, pass_id, order, done)
@@ -165,11 +169,28 @@ def _pass(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
     done.is_over = collector.is_over
 
 
+def _was_interrupted(world: World, done: Done) -> bool:
+    """Tell whether a backfill has come to its end that was begun by an earlier run: GitLab went on meanwhile.
+
+    What came since is listed once, in the end, however often it was interrupted.
+    """
+    known = done.backfill
+    return (
+        known is not None
+        and known.opened_at is not None
+        and done.is_over
+        and not done.collected.down
+        and not world.stop.is_set()
+        and not world.ledger.backfills.left(known.backfill_id)
+    )
+
+
 def _agenda(world: World, order: Order, done: Done) -> Agenda:
     projects = Projects(world.gitlab, world.ledger, world.settings, done.collected, order.scope.projects)
     if done.backfill is None:
         return Polls(projects, world.now())
-    return History(projects, world.ledger.backfills, done.backfill.backfill_id, world.now(), alone=order.turn_s is None)
+    room, number, alone = world.ledger.backfills, done.backfill.backfill_id, order.turn_s is None
+    return History(projects, room, number, world.now(), alone=alone, catches_up=order.catches_up)
 
 
 def _read_and_send(world: World, rows: Sequence[Row], order: Order, done: Done, collector: Collector) -> None:

@@ -87,7 +87,10 @@ class Upkeep:
         self.world.ledger.observations.set_cursor(_TOKEN, now)
         text = ""
         if day is not None and day - now.date() <= TOKEN_ENDS_SOON:
-            text = f"the token ends on {day}: make another one, give it to gitlab.token, and reload"
+            text = (
+                f"the token ends on {day}: give another one to gitlab.token and restart the service (a reload does,"
+                " where the token stands in a file of its own)"
+            )
             logger.warning("GitLab's token ends soon", day=str(day))
         self.report("GitLab token", text)
         return True

@@ -39,6 +39,7 @@ def run(config_path: Path) -> int:
     The ledger stays locked while the config is read again.
     """
     from reconciler.alarms import Alarms
+    from reconciler.ledger.backfills import ANNOUNCED
     from reconciler.ledger.store import stamp
     from reconciler.sd_notify import Supervisor
     from reconciler.signals import Signals
@@ -48,7 +49,8 @@ def run(config_path: Path) -> int:
     settings, rows = building.configured(config_path)
     alarms = Alarms(timedelta(minutes=settings.notify.stale_after_minutes))
     with building.ledger(settings) as opened:
-        opened.tell({"daemon/started": stamp(datetime.now(UTC))})
+        now = stamp(datetime.now(UTC))
+        opened.tell({"daemon/started": now, ANNOUNCED: now})
         service = _Service(config_path, settings, rows, signals, supervisor, alarms)
         while service.serve(opened):
             pass

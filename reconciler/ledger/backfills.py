@@ -187,11 +187,12 @@ class Backfills:
                 )
 
     def reopen(self, backfill_id: int, since: datetime) -> None:
-        """List what came after the backfill was asked for, too: it was interrupted for long."""
+        """List what came since then, too, as far as the order goes: it was interrupted."""
         with self._store.transaction():
             self._store.run(
-                "INSERT INTO windows (backfill_id, project_id, children, since)"
-                " SELECT DISTINCT backfill_id, project_id, children, ? FROM windows WHERE backfill_id = ?",
+                "INSERT INTO windows (backfill_id, project_id, children, since, before)"
+                " SELECT DISTINCT backfill_id, project_id, children, ?1, b.until FROM windows"
+                " JOIN backfills b USING (backfill_id) WHERE backfill_id = ?2 AND (b.until IS NULL OR b.until > ?1)",
                 [stamp(since), backfill_id],
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +19,13 @@ import pytest
 from reconciler import handover
 from reconciler.cli import building
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE
+from reconciler.ledger.backfills import ANNOUNCED
 from reconciler.ledger.ledger import open_ledger
+from reconciler.ledger.store import stamp
 from reconciler.sandbox.timing import TimeModel
-from tests.company import KEY, TOKEN
+from tests.company import KEY, TOKEN, junit
 from tests.e2e.test_backfill import SINCE, history
-from tests.e2e.test_daemon import eventually
+from tests.manager import eventually, managed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +44,7 @@ def daemon(company: Company, *, pause_s: float = 0.05) -> Iterator[None]:
             building.ledger(settings) as opened,
             building.services(settings, opened, threading.Event(), patience_s=5) as world,
         ):
-            handover.announce(world)
+            opened.tell({ANNOUNCED: stamp(datetime.now(UTC))})
             ready.set()
             while not over.wait(pause_s):
                 handover.take_turn(world, lambda: rows)
@@ -72,6 +76,24 @@ def test_the_command_hands_it_over_and_tells_what_came_of_it(company: Company) -
         assert (ran.status, "Nothing to do" in ran.out) == (EXIT_DONE, True)
     assert len(company.results()) == 15
     assert not list(company.folder.glob("*.order-*"))
+
+
+def test_the_real_daemon_carries_it_out_between_its_polls(company: Company) -> None:
+    """What finishes meanwhile arrives, too; a one-shot other than a backfill is told to wait."""
+    history(company, 40)
+    with managed(company) as manager:
+        assert eventually(lambda: bool(manager.words("STATUS")[1:]))
+        process = subprocess.Popen(
+            company.command("--json", *SINCE), stdout=subprocess.PIPE, text=True, env=company.environment()
+        )  # fmt: skip
+        live = company.pipeline({"unit": junit("live_TC9!")})
+        out, _ = process.communicate(timeout=60)
+        assert (process.returncode, json.loads(out)["pipelines_found"] >= 40) == (EXIT_DONE, True)
+        manager.hang_up()
+        assert eventually(lambda: company.verdicts(live) == {"TC9/1": "Fail"})
+        assert company.run("--once").status == EXIT_TRY_AGAIN
+        assert manager.stop() == 0
+    assert len(company.results()) == 121
 
 
 def test_what_waits_for_a_yes_ends_the_command_and_a_yes_goes_on(

@@ -60,7 +60,6 @@ WRITERS: list[tuple[str, ...]] = [
     (),
     ("--once",),
     ("--once", "--dry-run"),
-    ("--backfill", "--since", "2026-01-01"),
     ("--sprint-sets",),
     ("verify", "--repair"),
 ]

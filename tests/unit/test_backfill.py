@@ -160,8 +160,9 @@ def test_a_project_that_may_not_be_read_holds_up_no_other(shop: Shop) -> None:
 
 @pytest.mark.parametrize("nth", range(1, 7))
 def test_cut_off_at_any_page_it_goes_on_from_there(shop: Shop, nth: int) -> None:
-    """Each page is asked for once, and the one that failed twice."""
+    """Each page is asked for once, and the one that failed twice; in the end once more for what came meanwhile."""
     shop.ran(14)
+    shop.clock.advance(3600)
     assert shop.backfill(guard=lambda _: None, dry_run=True).exit_status == EXIT_DONE
     whole = len(shop.gitlab.asked)
     with closing(in_memory().store) as fresh:
@@ -171,7 +172,21 @@ def test_cut_off_at_any_page_it_goes_on_from_there(shop: Shop, nth: int) -> None
         assert shop.backfill().exit_status == EXIT_TRY_AGAIN
         outcome = shop.backfill()
         assert (outcome.exit_status, outcome.summary["results_sent"]) == (EXIT_DONE, 14)
-        assert len(shop.gitlab.asked) == whole + 1
+        assert len(shop.gitlab.asked) == whole + 1 + len(("main", "children"))
+
+
+def test_what_changed_while_it_lay_still_is_read_in_the_end(shop: Shop) -> None:
+    """A job that was retried after the listing; once, however often it was interrupted."""
+    shop.ran(2)
+    shop.clock.advance(3600)
+    for _ in range(3):
+        shop.gitlab.faults["jobs"].append(ServiceDown("GitLab", "no answer"))
+        assert shop.backfill().exit_status == EXIT_TRY_AGAIN
+    shop.ran(1, "t_TC2")
+    asked = len(shop.gitlab.asked)
+    outcome = shop.backfill()
+    assert (outcome.exit_status, outcome.summary["results_sent"]) == (EXIT_DONE, 3)
+    assert len(shop.gitlab.asked) == asked + len(("main", "children"))
 
 
 # --- what is kept back -----------------------------------------------------------------------------------------------
