@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from reconciler.compose import Composer, Parcel
 from reconciler.dispatch import GONE, Dispatcher, Letter, Sent
-from reconciler.errors import Misconfigured, NotThere
+from reconciler.errors import Misconfigured, NotThere, ReconcilerError
 from reconciler.ledger.entries import Draft
 from reconciler.plan import IGNORE, Absorb, Add, missing
 from reconciler.sprints import Wait
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from datetime import datetime, timedelta
 
     from reconciler.config import Settings
     from reconciler.evidence import Wanted
     from reconciler.ledger.ledger import Ledger
-    from reconciler.model import Build, FormattedID, ObjectID, PipelineId, Rejected
+    from reconciler.model import Build, FormattedID, FoundResult, ObjectID, PipelineId, ProjectId, Rejected
     from reconciler.ports import Rally
 
 ResultLetter = Letter[Add, Parcel]
-TESTS_AT_ONCE = 5_000
+TESTS_AT_ONCE = 2_000
 """How many pending tests are planned together; bounds memory, not what a pass sends."""
 PIPELINES_AT_ONCE = 250
 NOT_IN_SET = ("Could not set value for Test Set", "TestSet is read-only")
@@ -61,8 +64,8 @@ class ResultDesk:
 
     rally: Rally
     ledger: Ledger
-    parcel: Callable[[Add], Parcel]
-    """Writes a result, with its Notes."""
+    parcels: Callable[[Sequence[Add]], Iterable[Parcel]]
+    """Writes results, with their Notes."""
     sent: Sent
     gone: list[tuple[ResultLetter, str]] = field(default_factory=list)
     """Still intended, with Rally's reason: their test case or their test set may have been deleted."""
@@ -72,9 +75,9 @@ class ResultDesk:
     """Entries that this process made: nobody can have hung anything on them yet."""
     what: str = "results"
 
-    def compose(self, add: Add) -> Parcel:
-        """Write one."""
-        return self.parcel(add)
+    def compose(self, adds: Sequence[Add]) -> Iterable[Parcel]:
+        """Write them."""
+        return self.parcels(adds)
 
     def size(self, parcel: Parcel) -> int:
         """Ask the adapter."""
@@ -130,6 +133,28 @@ class ResultDesk:
         self.ledger.entries.unheard([letter.row for letter in letters], now)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What Rally was asked about, and its answer to be."""
+
+    owners: Mapping[PipelineId, ProjectId]
+    found: Future[list[FoundResult]]
+
+
+def _chunks(due: Iterable[tuple[PipelineId, int]]) -> Iterator[list[PipelineId]]:
+    """Divide pipelines with so many pending tests each."""
+    some: list[PipelineId] = []
+    tests = 0
+    for pipeline, pending in due:
+        some.append(pipeline)
+        tests += pending
+        if tests >= TESTS_AT_ONCE or len(some) >= PIPELINES_AT_ONCE:
+            yield some
+            some, tests = [], 0
+    if some:
+        yield some
+
+
 @dataclass(slots=True)
 class Push:
     """Plan and send what is missing, a bounded number of tests at a time."""
@@ -151,13 +176,14 @@ class Push:
     """Is called again and again while answers are waited for."""
     backfill: int = 0
     """Whose results are planned though it is not agreed to: for a preview."""
+    _trouble: ReconcilerError | None = None
     _waiting: set[ObjectID] = field(default_factory=set)
     """Test cases of which a result waits for its sprint's set."""
 
     def __post_init__(self) -> None:
         """Set up the desk."""
         self.composer = Composer(self.ledger, self.settings)
-        self.desk = ResultDesk(self.rally, self.ledger, self.composer.parcel, self.sent)
+        self.desk = ResultDesk(self.rally, self.ledger, self.composer.parcels, self.sent)
 
     def run(self) -> None:
         """Create every result that is due.
@@ -167,16 +193,26 @@ class Push:
         """
         dispatcher = Dispatcher(self.desk, self.settings.rally, self.stop, self.sent)
         dispatcher.meanwhile = self.meanwhile
-        for number, adds in enumerate(self._windows()):
-            if not number:
-                self._check_words()
-            dispatcher.send(self._sendable(adds), busy=self._busy(), now=self.now)
+        windows = self._windows()
+        first = self._next(windows)
+        if first is not None:
+            self._check_words()
+            dispatcher.send(first, busy=self._busy(), now=self.now, more=lambda: self._next(windows))
             if self.desk.unset:
                 again, self.desk.unset = self.desk.unset, []
+                self.composer.forget_homes()
                 dispatcher.send(self._sendable(again), busy=self._busy(), now=self.now)
             self._look_into_gone()
-            if self.sent.halted:
-                break
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _next(self, windows: Iterator[list[Add]]) -> list[Add] | None:
+        """Plan some more; None when that was all, or when Rally cannot be asked: what is under way then ends first."""
+        try:
+            return next(filter(None, map(self._sendable, windows)), None)
+        except ReconcilerError as error:
+            self._trouble = error
+            return None
 
     def _busy(self) -> set[ObjectID]:
         return {intent.test_case for intent in self.ledger.entries.open_intents()}
@@ -217,32 +253,36 @@ class Push:
     def _windows(self) -> Iterator[list[Add]]:
         """Plan some pipelines at a time, after asking Rally what it has of their Builds; give older results first.
 
-        Pipelines overlap: what is younger than something that may come of those still to be planned is kept back.
+        Rally is asked about the next ones while these are sent. Pipelines overlap: what is younger than something that
+        may come of those still to be planned is kept back.
         """
-        due = self.ledger.entries.due(self.horizon, backfill=self.backfill)
+        chunks = list(_chunks(self.ledger.entries.due(self.horizon, backfill=self.backfill)))
         kept: list[Add] = []
-        some: list[PipelineId] = []
-        tests = 0
-        for place, (pipeline, pending) in enumerate(due, 1):
-            some.append(pipeline)
-            tests += pending
-            if tests >= TESTS_AT_ONCE or len(some) >= PIPELINES_AT_ONCE or place == len(due):
-                planned = kept + self._plan(some)
-                until = self.ledger.entries.first_end(due[place][0]) if place < len(due) else self.horizon
+        with ThreadPoolExecutor(1, thread_name_prefix="rally-ahead") as pool:
+            ahead = self._ask(pool, chunks[0]) if chunks else None
+            for chunk, following in zip_longest(chunks, chunks[1:]):
+                asked, ahead = ahead, self._ask(pool, following) if following else None
+                planned = kept + self._plan(chunk, asked)
+                until = self.ledger.entries.first_end(following[0]) if following else self.horizon
                 kept = [add for add in planned if until is not None and add.date >= until]
                 yield [add for add in planned if until is None or add.date < until]
-                some, tests = [], 0
 
-    def _plan(self, pipelines: Sequence[PipelineId]) -> list[Add]:
-        """Plan; adopt what Rally has of the Builds that something is missing of; plan those again."""
-        adds, absorbs = self._compare(pipelines)
-        if adds:
-            builds = {self.composer.build(add.key, add.iid) for add in adds}
-            owners = {add.key.pipeline_id: add.key.project_id for add in adds}
-            found = self.rally.results_of(sorted(builds))
+    def _ask(self, pool: ThreadPoolExecutor, pipelines: Sequence[PipelineId]) -> _Asked | None:
+        """Ask what Rally has of the Builds that something is missing of; None: nothing is."""
+        adds, _ = self._compare(pipelines)
+        if not adds:
+            return None
+        builds = sorted({self.composer.build(add.key, add.iid) for add in adds})
+        owners = {add.key.pipeline_id: add.key.project_id for add in adds}
+        return _Asked(owners, pool.submit(self.rally.results_of, builds))
+
+    def _plan(self, pipelines: Sequence[PipelineId], asked: _Asked | None) -> list[Add]:
+        """Adopt what Rally has, then plan."""
+        if asked is not None:
+            found = asked.found.result()
             self.attached.update((result.object_id, result.attachments) for result in found)
-            self.ledger.entries.adopt(found, owners, self.now())
-            adds, absorbs = self._compare(pipelines)
+            self.ledger.entries.adopt(found, asked.owners, self.now())
+        adds, absorbs = self._compare(pipelines)
         self.ledger.entries.absorb([(absorb, self._wanted(absorb)) for absorb in absorbs], self.now())
         for pipeline in pipelines:
             self.ledger.entries.restand(pipeline)

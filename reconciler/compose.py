@@ -11,12 +11,12 @@ from reconciler.model import Build, TestCaseResult
 from reconciler.plan import Verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from reconciler.config import Settings
     from reconciler.ledger.entries import Contribution, PipelineLine
     from reconciler.ledger.ledger import Ledger
-    from reconciler.model import Key, PipelineId
+    from reconciler.model import Key, ObjectID, PipelineId
     from reconciler.plan import Add
 
 
@@ -28,6 +28,10 @@ class Parcel:
     wanted: Sequence[Wanted]
 
 
+TESTS_AT_ONCE = 500
+"""Of so many tests everything is fetched at once, unless one result has more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Composer:
     """Writes results; remembers what many of one pipeline share."""
@@ -35,15 +39,23 @@ class Composer:
     ledger: Ledger
     settings: Settings
     _lines: dict[PipelineId, PipelineLine] = field(default_factory=dict)
+    _homes: dict[ObjectID, Sequence[sprints.Membership]] = field(default_factory=dict)
 
     @property
     def verdicts(self) -> Verdicts:
         """Which verdicts the config gives to outcomes."""
         return Verdicts(self.settings.results.skipped, self.settings.results.flaky)
 
-    def parcel(self, add: Add) -> Parcel:
-        """Write one result."""
-        files = self.wanted(add.tests)
+    def parcels(self, adds: Iterable[Add]) -> Iterator[Parcel]:
+        """Write results, one after another; what the ledger knows of their tests is fetched for some at once."""
+        for some in _portions(adds):
+            known = iter(self.ledger.entries.contributions([test for add in some for test in add.tests]))
+            for add in some:
+                yield self._parcel(add, [next(known) for _ in add.tests])
+
+    def _parcel(self, add: Add, tests: Sequence[Contribution]) -> Parcel:
+        more = any(test.has_more for test in tests)
+        files = self.wanted(add.tests) if more else []
         result = TestCaseResult(
             key=add.key,
             build=self.build(add.key, add.iid),
@@ -51,14 +63,20 @@ class Composer:
             verdict=add.verdict,
             date=add.date,
             duration_s=add.duration_s,
-            notes=self._notes(add, files),
+            notes=self._notes(add, tests, files, self.ledger.files.metrics_of(add.tests) if more else []),
             test_set=home.test_set if isinstance(home := self.home(add), sprints.Home) else None,
         )
         return Parcel(result, files)
 
     def home(self, add: Add) -> sprints.Home | sprints.Wait | None:
         """Find the sprint's set that a result carries."""
-        return sprints.home_of(add.date, self.ledger.sprints.memberships(add.test_case))
+        if add.test_case not in self._homes:
+            self._homes[add.test_case] = self.ledger.sprints.memberships(add.test_case)
+        return sprints.home_of(add.date, self._homes[add.test_case])
+
+    def forget_homes(self) -> None:
+        """Look anew into the sprints' sets: a place in one of them may have been refused."""
+        self._homes.clear()
 
     def wanted(self, tests: Sequence[int]) -> list[Wanted]:
         """Decide which files a result of these tests, worst first, is to have."""
@@ -72,12 +90,13 @@ class Composer:
         template = self.settings.results.build
         return Build(template.format(pipeline_id=key.pipeline_id, project_id=key.project_id, pipeline_iid=iid))
 
-    def _notes(self, add: Add, files: Sequence[Wanted]) -> str:
+    def _notes(
+        self, add: Add, tests: Sequence[Contribution], files: Sequence[Wanted], metrics: Sequence[tuple[str, str, str]]
+    ) -> str:
         pipeline = add.key.pipeline_id
         if pipeline not in self._lines:
             self._lines[pipeline] = self.ledger.entries.pipeline_line(pipeline)
         line = self._lines[pipeline]
-        tests = self.ledger.entries.contributions(add.tests)
         troubles = dict.fromkeys(
             f"The files of job {test.job_name} cannot be had: {test.files_note}" for test in tests if test.files_note
         )
@@ -94,7 +113,7 @@ class Composer:
                 files=[self._file_line(file) for file in files if file.fate != "missing"],
                 missing=[notes.MissingLine(file.name, file.reason) for file in files if file.fate == "missing"],
                 troubles=list(troubles),
-                metrics=self.ledger.files.metrics_of(add.tests),
+                metrics=metrics,
             )
         )
 
@@ -103,6 +122,19 @@ class Composer:
         kept = self.settings.attachments.keep_linked and not self.ledger.attachments.keep_denied()
         expires_at = None if kept and file.fate == "link" else file.expires_at
         return notes.FileLine(file.name, file.url, file.size_bytes, file.reason, file.note, expires_at)
+
+
+def _portions(adds: Iterable[Add]) -> Iterator[list[Add]]:
+    some: list[Add] = []
+    tests = 0
+    for add in adds:
+        if some and tests + len(add.tests) > TESTS_AT_ONCE:
+            yield some
+            some, tests = [], 0
+        some.append(add)
+        tests += len(add.tests)
+    if some:
+        yield some
 
 
 def _test_line(test: Contribution, verdicts: Verdicts) -> notes.TestLine:

@@ -11,7 +11,7 @@ from reconciler.dispatch import BATCH_BYTES, GONE, Letter, Sent
 from reconciler.model import Content, NewAttachment, ObjectID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from reconciler.ledger.attachments import Holder, Row
@@ -86,9 +86,9 @@ class ContentDesk:
     """By attachment: the content that came to be, and its type."""
     what: str = "contents"
 
-    def compose(self, item: Fetched) -> Content:
+    def compose(self, items: Sequence[Fetched]) -> Iterator[Content]:
         """Give the bytes."""
-        return item.content
+        return (item.content for item in items)
 
     def size(self, payload: Content) -> int:
         """Base64 makes four bytes of three."""
@@ -130,6 +130,11 @@ class ContentDesk:
         self.ledger.attachments.lost_content([letter.row for letter in letters], why, now)
 
 
+def _attachment(item: Upload) -> NewAttachment:
+    row = item.row
+    return NewAttachment(item.holder.result, ObjectID(row.content or 0), row.name, row.content_type, row.size_bytes)
+
+
 @dataclass(slots=True)
 class AttachmentDesk:
     """Attachments: each an intent of its own."""
@@ -141,10 +146,9 @@ class AttachmentDesk:
     """Whose content is gone from Rally: they may be sent anew."""
     what: str = "attachments"
 
-    def compose(self, item: Upload) -> NewAttachment:
-        """Write one; its content is in Rally."""
-        row = item.row
-        return NewAttachment(item.holder.result, ObjectID(row.content or 0), row.name, row.content_type, row.size_bytes)
+    def compose(self, items: Sequence[Upload]) -> Iterator[NewAttachment]:
+        """Write them; their contents are in Rally."""
+        return map(_attachment, items)
 
     def size(self, payload: NewAttachment) -> int:
         """Estimate from above."""

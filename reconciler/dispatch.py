@@ -38,6 +38,10 @@ PATIENCE_S = 60.0
 """How long all pauses before a request that was turned away may be together."""
 LISTED = 10
 """So many of one request are named in the log; of more, the first and the last."""
+READY, MANY = 2, 4
+"""So many requests are written down before their turn, where so many may be under way: none waits for the ledger."""
+DEPTH = 5
+"""So many times what is under way should wait, or else some test cases are in all of it and requests are not full."""
 LOOK_S = 0.02
 """How long answers are waited for at once when there is something else to be done meanwhile."""
 CONFLICT = "Concurrency conflict"
@@ -79,8 +83,8 @@ class Desk(Protocol[Item, Payload]):
     what: str
     """Their name for a person, in the plural."""
 
-    def compose(self, item: Item) -> Payload:
-        """Write what is sent."""
+    def compose(self, items: Sequence[Item]) -> Iterable[Payload]:
+        """Write what is sent of each, when it is taken; perhaps not all are."""
 
     def size(self, payload: Payload) -> int:
         """Tell how many bytes it takes in a request."""
@@ -117,7 +121,7 @@ class Dispatcher(Generic[Item, Payload]):
         """Never use `/batch` with a `batch_size` of 1; batches and concurrency only ever shrink while this lives."""
         self._desk = desk
         self._batch_size = limits.batch_size
-        self._concurrency = limits.max_concurrency
+        self._concurrency = self._most = limits.max_concurrency
         self._stop = stop
         self._conflicts: Counter[str] = Counter()
         self._stuck: set[int] = set()
@@ -125,22 +129,30 @@ class Dispatcher(Generic[Item, Payload]):
         self._turned_away = 0
         self._paused_s = 0.0
         self._not_before = 0.0
+        self._more: Callable[[], Iterable[Item] | None] | None = None
         self.sent = sent
         self.most_conflicts = CONFLICTS
         """How often one thing may be in a conflict before its lane is left alone."""
         self.meanwhile: Callable[[], None] | None = None
         """Something else to be done in this thread, a little at a time, while answers are waited for."""
 
-    def send(self, items: Iterable[Item], *, busy: Iterable[int], now: Callable[[], datetime]) -> None:
-        """Create these, or find out for each why not.
+    def send(
+        self,
+        items: Iterable[Item],
+        *,
+        busy: Iterable[int],
+        now: Callable[[], datetime],
+        more: Callable[[], Iterable[Item] | None] | None = None,
+    ) -> None:
+        """Create these, or find out for each why not; `more` gives more of them when few are left, None when none are.
 
         What could not be sent for a passing reason is not intended when this returns, and is pending as before.
         """
-        waiting = Waiting(items, {*busy, *self._stuck})
+        waiting, self._more = Waiting(items, {*busy, *self._stuck}), more
         flying: dict[Future[list[ObjectID | Rejected]], list[Letter[Item, Payload]]] = {}
-        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="rally") as pool:
+        with ThreadPoolExecutor(self._most, thread_name_prefix="rally") as pool:
             while True:
-                while self._may_launch(len(flying)) and (taken := waiting.take(self._batch_size)):
+                while self._may_launch(len(flying)) and (taken := self._take(waiting, idle=not flying)):
                     letters = self._write_down(waiting, taken, now())
                     if letters:
                         flying[pool.submit(self._create, letters)] = letters
@@ -148,6 +160,23 @@ class Dispatcher(Generic[Item, Payload]):
                     break
                 for future in self._landed(flying):
                     self._land(waiting, flying.pop(future), future, now())
+
+    def _take(self, waiting: Waiting[Item], *, idle: bool) -> list[Item]:
+        """Take as many as go into a request; more are asked for in good time, while others are on their way."""
+        while self._more is not None and waiting.count < DEPTH * self._batch_size * (self._concurrency + READY):
+            self._add_more(waiting)
+        taken = waiting.take(self._batch_size)
+        while idle and not taken and self._more is not None:  # what waits is of lanes that nobody may write to
+            self._add_more(waiting)
+            taken = waiting.take(self._batch_size)
+        return taken
+
+    def _add_more(self, waiting: Waiting[Item]) -> None:
+        more = self._more() if self._more is not None else None
+        if more is None:
+            self._more = None
+        else:
+            waiting.add(more)
 
     def _landed(self, flying: Collection[_Request]) -> Collection[_Request]:
         """Wait for answers, not for long; give those that came."""
@@ -160,7 +189,8 @@ class Dispatcher(Generic[Item, Payload]):
     def _may_launch(self, flying: int) -> bool:
         if self._stop.is_set():
             self.sent.halted = True
-        return not self.sent.halted and flying < self._concurrency and time.monotonic() >= self._not_before
+        ready = READY if self._concurrency == self._most >= MANY else 0
+        return not self.sent.halted and flying < self._concurrency + ready and time.monotonic() >= self._not_before
 
     def _pause(self) -> bool:
         """Wait until something may be sent again; False when nothing will be."""
@@ -173,8 +203,7 @@ class Dispatcher(Generic[Item, Payload]):
         """Intend as many as fit into one request; refuse what Rally's schema is known to refuse."""
         composed: list[tuple[Item, Payload]] = []
         size = 0
-        for item in taken:
-            payload = self._desk.compose(item)
+        for item, payload in zip(taken, self._desk.compose(taken), strict=False):
             size += self._desk.size(payload)
             if composed and size > BATCH_BYTES:
                 break

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reconciler import terminal
@@ -42,6 +43,7 @@ _MESSAGE_LINES = 5
 _MESSAGE_CHARACTERS = 500
 _LOOKED_AT = 20_000  # characters of a message: enough to find its first lines behind any colours
 _VERDICTS_COUNTED = 6
+_REMEMBERED = 1_000  # links and names: the results of a pipeline have most of them in common
 
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
 
@@ -315,6 +317,7 @@ def _remarks(content: Content) -> list[str]:
 # --- text from outside -----------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _line(text: str, longest: int) -> str:
     """Show text on one line; when it is too long, its beginning and its end."""
     line = terminal.strip(text[-_LOOKED_AT:]).replace("\n", " ")
@@ -332,6 +335,7 @@ def _verdict_name(verdict: str) -> str:
     return _line(verdict, _LONGEST_VERDICT)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _link(url: str, shown: str) -> str:
     """Make a link of an address of the web; of anything else only what is shown, which is HTML already."""
     href = html.escape(url)

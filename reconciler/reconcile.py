@@ -11,6 +11,7 @@ from loguru import logger
 
 from reconciler.agendas import Polls, Projects, Scope
 from reconciler.apply import Push, settle
+from reconciler.aside import aside, begun
 from reconciler.attach import Attach
 from reconciler.collect import AHEAD, Collected, Collector
 from reconciler.deadline import Deadline
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from reconciler.ledger.proof import Claim
     from reconciler.listing import Seen
     from reconciler.mapping import Row
-    from reconciler.model import ObjectID
+    from reconciler.model import ObjectID, TestCase
     from reconciler.ports import GitLab, Rally
     from reconciler.reading import Found
     from reconciler.traffic import Traffic
@@ -165,7 +166,8 @@ def _pass(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
             world.gitlab, world.ledger, world.settings, world.now, _agenda(world, order, done), readers, done.collected,
             may_go_on=lambda: not stop.is_set(), ahead=AHEAD if order.turn_s is None else SLICE_TESTS_IN_TURN,
         )  # fmt: skip
-        _read_and_send(replace(world, stop=stop), rows, order, done, collector)
+        with begun(world.rally.allowed_verdicts) if order.updates and world.readers else nullcontext():
+            _read_and_send(replace(world, stop=stop), rows, order, done, collector)
     done.is_over = collector.is_over
 
 
@@ -252,7 +254,7 @@ def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Don
     """
     ledger = world.ledger
     if order.sends:
-        _know_test_cases(world, rows, order.refresh_after)
+        _know_test_cases(world, rows, order.refresh_after, collector.meanwhile if collector else None)
         settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
         _agree(world, order, done)
     _look_after_sprints(world, order, done)
@@ -380,12 +382,14 @@ def _mend(world: World, gone: Sequence[Claim], done: Done) -> list[Claim]:
     return unknown
 
 
-def _know_test_cases(world: World, rows: Sequence[Row], refresh_after: timedelta) -> None:
+def _know_test_cases(
+    world: World, rows: Sequence[Row], refresh_after: timedelta, meanwhile: Callable[[], None] | None = None
+) -> None:
     """Refresh what is known of Rally's test cases, apply the mapping, and look up at once what that names anew."""
     ledger = world.ledger
     trouble: ReconcilerError | None = None
     try:
-        _refresh(world, refresh_after)
+        _refresh(world, refresh_after, meanwhile)
     except ReconcilerError as error:
         trouble = error
     before = set(ledger.test_cases.unknown())
@@ -398,8 +402,12 @@ def _know_test_cases(world: World, rows: Sequence[Row], refresh_after: timedelta
         ledger.test_cases.update(world.rally.test_cases_by_id(new).values())
 
 
-def _refresh(world: World, refresh_after: timedelta) -> None:
+def _refresh(world: World, refresh_after: timedelta, meanwhile: Callable[[], None] | None) -> None:
     """Fetch Rally's test cases: all of them once a day, between that what changed, and what tests name in vain."""
+
+    def fetched(since: datetime | None) -> list[TestCase]:
+        return aside(lambda: list(world.rally.test_cases(since)), meanwhile)
+
     test_cases, observations, now = world.ledger.test_cases, world.ledger.observations, world.now()
     last = observations.cursor(_ANY)
     if last is not None and now - last < refresh_after:
@@ -408,11 +416,11 @@ def _refresh(world: World, refresh_after: timedelta) -> None:
     newest = test_cases.newest_update()
     if full is None or newest is None or now - full >= FULL_REFRESH:
         had = test_cases.count()
-        if not test_cases.replace(world.rally.test_cases()) and had:
+        if not test_cases.replace(fetched(None)) and had:
             logger.warning("Rally answered that there are no test cases: what was known is kept", known=had)
         observations.set_cursor(_FULL, now)
     else:
-        test_cases.update(world.rally.test_cases(newest - REFRESH_OVERLAP))
+        test_cases.update(fetched(newest - REFRESH_OVERLAP))
     unknown = test_cases.unknown()
     if unknown:
         test_cases.update(world.rally.test_cases_by_id(unknown).values())

@@ -11,7 +11,7 @@ from reconciler.dispatch import CONFLICT
 from reconciler.model import Move, NewTestFolder, NewTestSet, ObjectID, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from reconciler.dispatch import Letter, Sent
@@ -55,9 +55,9 @@ class SetDesk:
     made: list[SetItem] = field(default_factory=list)
     what: str = "test sets"
 
-    def compose(self, item: SetItem) -> NewTestSet:
-        """Write one."""
-        return NewTestSet(item.name, item.iteration.object_id, item.iteration.project_id)
+    def compose(self, items: Sequence[SetItem]) -> Iterator[NewTestSet]:
+        """Write them."""
+        return (NewTestSet(one.name, one.iteration.object_id, one.iteration.project_id) for one in items)
 
     def size(self, payload: NewTestSet) -> int:
         """They are small."""
@@ -139,9 +139,9 @@ class MemberDesk:
     """How many requests another writer was in the way of; they are not sent again before a look into the set."""
     what: str = "members"
 
-    def compose(self, item: MemberItem) -> MemberItem:
-        """Send it as it is."""
-        return item
+    def compose(self, items: Sequence[MemberItem]) -> Sequence[MemberItem]:
+        """Send them as they are."""
+        return items
 
     def size(self, payload: MemberItem) -> int:
         """Estimate from above."""
@@ -219,9 +219,9 @@ class FolderDesk:
     ledger: Sprints
     what: str = "folders"
 
-    def compose(self, item: FolderItem) -> NewTestFolder:
-        """Write one."""
-        return NewTestFolder(item.name, item.project, item.parent)
+    def compose(self, items: Sequence[FolderItem]) -> Iterator[NewTestFolder]:
+        """Write them."""
+        return (NewTestFolder(one.name, one.project, one.parent) for one in items)
 
     def size(self, payload: NewTestFolder) -> int:
         """They are small."""
@@ -297,9 +297,9 @@ class MoveDesk:
     ledger: Sprints
     what: str = "moves"
 
-    def compose(self, item: MoveItem) -> Move:
-        """Write one."""
-        return Move(item.case, item.folder)
+    def compose(self, items: Sequence[MoveItem]) -> Iterator[Move]:
+        """Write them."""
+        return (Move(one.case, one.folder) for one in items)
 
     def size(self, payload: Move) -> int:  # noqa: ARG002 - a desk's signature
         """Estimate from above."""

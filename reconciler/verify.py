@@ -196,11 +196,12 @@ class RepairDesk(ResultDesk):
     bare: set[Key] = field(default_factory=set)
     """Those whose test set Rally does not have or take any more."""
 
-    def compose(self, add: Add) -> Parcel:
-        """Write one with the Build and the test set that it had."""
-        parcel, claim = self.parcel(add), self.claims[add.key]
-        test_set = None if add.key in self.bare else claim.test_set
-        return replace(parcel, result=replace(parcel.result, build=claim.build, test_set=test_set))
+    def compose(self, adds: Sequence[Add]) -> Iterator[Parcel]:
+        """Write them with the Build and the test set that they had."""
+        for add, parcel in zip(adds, self.parcels(adds), strict=True):
+            claim = self.claims[add.key]
+            test_set = None if add.key in self.bare else claim.test_set
+            yield replace(parcel, result=replace(parcel.result, build=claim.build, test_set=test_set))
 
     def intend(self, composed: Sequence[tuple[Add, Parcel]], now: datetime) -> list[int]:
         """Write them down in place of those that are gone."""
@@ -262,7 +263,7 @@ class Repair:
         if not gone:
             return
         desk = RepairDesk(
-            self.rally, self.ledger, self.composer.parcel, self.sent,
+            self.rally, self.ledger, self.composer.parcels, self.sent,
             fresh=self.fresh, claims={claim.key: claim for claim, _ in gone},
         )  # fmt: skip
         dispatcher = Dispatcher(desk, self.settings.rally, self.stop, self.sent)

@@ -37,10 +37,19 @@ class Waiting(Generic[Item]):
         """`busy`: lanes that a request of unknown fate may still be writing to; nothing of theirs is given out."""
         self._busy = set(busy)
         self._queues: dict[int, deque[Item]] = defaultdict(deque)
+        self._heap: list[tuple[int, tuple[datetime, int], int]] = []
+        self.count = 0
+        """How many wait."""
+        self.add(items)
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Put more behind what waits."""
+        lanes: set[int] = set()
         for item in sorted(items, key=lambda item: item.rank):
             self._queues[item.lane].append(item)
-        self._heap: list[tuple[int, tuple[datetime, int], int]] = []
-        for lane in self._queues:
+            self.count += 1
+            lanes.add(item.lane)
+        for lane in lanes:
             self._offer(lane)
 
     def take(self, limit: int) -> list[Item]:
@@ -54,6 +63,7 @@ class Waiting(Generic[Item]):
             self._busy.add(lane)
             while queue and len(taken) < limit:
                 taken.append(queue.popleft())
+        self.count -= len(taken)
         return taken
 
     def any_left(self) -> bool:
@@ -64,6 +74,7 @@ class Waiting(Generic[Item]):
         """Put things back in front of their queues; given in the order in which they were taken."""
         for item in reversed(list(items)):
             self._queues[item.lane].appendleft(item)
+            self.count += 1
 
     def release(self, lanes: Iterable[int]) -> None:
         """Let more be taken of these lanes: no request that writes to them is alive."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from reconciler.wire import ServiceSession
 
 _CHUNK_BYTES = 64 * 1024
+_SHORT_BYTES = 16 * 1024
 _HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _ZIP = b"PK"
@@ -80,7 +81,7 @@ class Downloader:
             response = self._ask(url, more or {}, at_home=at_home)
             if response.status_code not in _REDIRECTS:
                 break
-            response.close()
+            _let_go(response)
             url = urljoin(url, response.headers.get("Location", ""))
             at_home = at_home and origin(url) == home
         with response, _reading(url, at_home=at_home):
@@ -135,6 +136,14 @@ class Downloader:
                 raise Stopped("stopped")
             file.write(chunk)
         return size
+
+
+def _let_go(response: requests.Response) -> None:
+    """Let the connection be used again, or close it where that would cost more than a new one."""
+    if _length(response) <= _SHORT_BYTES and "Transfer-Encoding" not in response.headers:
+        with suppress(requests.RequestException, HTTPError, OSError):
+            response.raw.drain_conn()
+    response.close()
 
 
 def check(answer: Answered, wanted: Download, *, brings: int = 200) -> None:

@@ -284,7 +284,8 @@ class Attachments:
 
 def want(store: Store, entry_id: int, wanted: Sequence[Wanted], now: datetime) -> None:
     """Write down, inside a transaction, which files a result is to have."""
-    store.run_many(_WANT, (_wanted_row(entry_id, one, now) for one in wanted))
+    if wanted:
+        store.run_many(_WANT, (_wanted_row(entry_id, one, now) for one in wanted))
 
 
 _WANT = (

@@ -85,7 +85,7 @@ class JobReading:
     def names(self) -> Iterator[tuple[int, str]]:
         """Give every test of the job by its id and its name."""
         return iter(
-            self._store.db.execute(
+            self._store.connection.execute(
                 "SELECT test_id, s.name FROM tests JOIN subjects s USING (subject_id) WHERE job_id = ?", [self._job.id]
             )
         )
@@ -174,7 +174,7 @@ class JobReading:
         self._file(("inline", mention.name, len(mention.data), crc, output_id, "", mention.metric), [test_id])
 
     def _subject(self, run: TestRun) -> int:
-        identity = (run.key, run.name, ",".join(property_ids(run.properties)))
+        identity = (run.key, run.name, ",".join(property_ids(run.properties)) if run.properties else "")
         subject = self._subjects.get(identity)
         if subject is None:
             subject = self._store.value("SELECT subject_id FROM subjects WHERE (key, name, ids) = (?, ?, ?)", identity)

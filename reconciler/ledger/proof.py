@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reconciler.ledger.entries import insert_draft
+from reconciler.ledger.entries import insert_drafts
 from reconciler.ledger.standing import restand_entry
 from reconciler.ledger.store import moment, stamp
 from reconciler.model import Build, FormattedID, Key, ObjectID, Outcome, PipelineId, ProjectId
@@ -145,7 +145,7 @@ def _make_again(store: Store, gone: ObjectID, draft: Draft, now: datetime) -> in
         [key.pipeline_id, key.formatted_id, key.revision],
     )[0]
     store.run("DELETE FROM entries WHERE entry_id = ?", [old])
-    entry_id = insert_draft(store, draft, now)
+    (entry_id,) = insert_drafts(store, [draft], now)
     store.run("INSERT INTO remakes VALUES (?, ?)", [entry_id, gone])
     if outdated:
         store.run("INSERT INTO outdated VALUES (?)", [entry_id])

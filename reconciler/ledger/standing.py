@@ -12,7 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reconciler.ledger.store import Store
+
+_AT_ONCE = 500
 
 _COUNTS = """
 FROM contributions c CROSS JOIN entries e USING (entry_id) WHERE c.test_id = t.test_id
@@ -45,11 +49,18 @@ ELSE t.state END"""
 
 def restand_entry(store: Store, entry_id: int) -> None:
     """Bring the tests of an entry in line with it, inside a transaction."""
-    store.run(
-        f"UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded'"
-        " AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id = ?)",
-        [entry_id],
-    )
+    restand_entries(store, [entry_id])
+
+
+def restand_entries(store: Store, entry_ids: Sequence[int]) -> None:
+    """Bring the tests of entries in line with them, inside a transaction."""
+    for start in range(0, len(entry_ids), _AT_ONCE):
+        some = entry_ids[start : start + _AT_ONCE]
+        store.run(
+            f"UPDATE tests AS t SET state = {STANDING} WHERE t.state <> 'superseded'"
+            f" AND t.test_id IN (SELECT test_id FROM contributions WHERE entry_id IN ({', '.join('?' * len(some))}))",
+            some,
+        )
 
 
 def restand_subject(store: Store, subject_id: int) -> None:

@@ -30,12 +30,13 @@ PROBLEMS_TOLD = 20
 
 def stamp(moment: datetime) -> str:
     """Write an aware instant as the ledger keeps it: `2026-01-31T12:00:00.000000Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{utc.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def moment(stamped: str) -> datetime:
     """Read an instant back; the inverse of `stamp`."""
-    return datetime.strptime(stamped, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return datetime.fromisoformat(stamped)
 
 
 class Store:
@@ -117,9 +118,9 @@ class Store:
         """Execute one writing statement inside a transaction; the number of rows it touched."""
         return self.connection.execute(sql, parameters).rowcount
 
-    def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
-        """Execute one writing statement for each parameter row, inside a transaction."""
-        self.connection.executemany(sql, parameters)
+    def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> int:
+        """Execute one writing statement for each parameter row, inside a transaction; the rows touched in all."""
+        return self.connection.executemany(sql, parameters).rowcount
 
     def close(self) -> None:
         """Close the connection; the write-ahead log is folded in when it is the last one."""

@@ -151,6 +151,11 @@ def single(type_name: str, attributes: Attributes) -> bytes:
     return _json({type_name: attributes})
 
 
+def text(value: str) -> bytes:
+    """Write one text, with its quotes and escapes."""
+    return _json(value)
+
+
 def _json(document: object) -> bytes:
     return _ENCODER.encode(document).encode("utf-8", "replace")
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from reconciler.errors import ReconcilerError, ServiceDown, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Row = dict[str, Any]
 
@@ -143,37 +143,50 @@ def any_of(terms: Iterable[str]) -> str:
     return first
 
 
-def read_all(what: str, url_of: Callable[[int], str], read: Callable[[str], object]) -> list[Row]:
+def read_all(
+    what: str,
+    url_of: Callable[[int], str],
+    read: Callable[[str], object],
+    read_each: Callable[[Sequence[str]], Sequence[object]] | None = None,
+) -> list[Row]:
     """Read all pages of a list, whose URLs begin at a number; whole, or not at all.
+
+    `read_each` reads several, the pages behind the first.
 
     Raises:
         ServiceDown: pages do not add up, also after reading them anew: the list changes, or an answer is odd.
     """
     for _ in range(_ROUNDS):
-        rows = _one_round(url_of, read)
+        rows = _one_round(url_of, read, read_each or (lambda urls: list(map(read, urls))))
         if rows is not None:
             return rows
     raise ServiceDown("Rally", f"the pages of {what} do not add up to what Rally says there is")
 
 
-def _one_round(url_of: Callable[[int], str], read: Callable[[str], object]) -> list[Row] | None:
+def _one_round(
+    url_of: Callable[[int], str],
+    read: Callable[[str], object],
+    read_each: Callable[[Sequence[str]], Sequence[object]],
+) -> list[Row] | None:
     """Read all pages once; None when they do not add up.
 
     A total that changes means that rows have moved over the seam between two pages.
     """
+    first = query_result(read(url_of(1)))
+    page, total = first.get("Results"), first.get("TotalResultCount")
+    if not isinstance(page, list) or not isinstance(total, int) or (total and not page):
+        return None
+    starts = range(1 + len(page), total + 1, len(page)) if page else ()
+    results = [first, *map(query_result, read_each([url_of(start) for start in starts]))]
     rows: dict[int, Row] = {}
-    total, start = -1, 1
-    while total < 0 or start <= total:
-        result = query_result(read(url_of(start)))
-        page, said, size = result.get("Results"), result.get("TotalResultCount"), result.get("PageSize")
-        if not isinstance(page, list) or not isinstance(said, int) or total not in {-1, said}:
+    for start, result in zip((1, *starts), results, strict=True):
+        found = result.get("Results")
+        if not isinstance(found, list) or result.get("TotalResultCount") != total:
             return None
-        total = said
-        is_last = start + len(page) > total
-        if start + len(page) - 1 > total or not (is_last or (page and len(page) == (size or len(page)))):
+        size = result.get("PageSize") or len(page)
+        if len(found) != min(len(page), total + 1 - start) or (start + len(found) <= total and len(found) != size):
             return None
-        rows.update((object_id(row), row) for row in page)
-        start += len(page)
+        rows.update((object_id(row), row) for row in found)
     return list(rows.values()) if len(rows) == total else None
 
 

@@ -121,7 +121,7 @@ def test_many_iterations_are_asked_for_in_chunks(world: World, rally: RallyAdapt
     assert len(entries) == 3 + 3 + 3
     assert max(len(world.server.url + entry.target) for entry in entries) <= 2_000
     assert {entry.query["project"][0] for entry in entries} == {world.root.ref}
-    query = world.server.log.entries(path="/testset$")[2].query["query"][0]
+    query = min((entry.query["query"][0] for entry in world.server.log.entries(path="/testset$")), key=len)
     assert query.startswith("(" * 10 + "Iteration.ObjectID = 52560000051) OR (Iteration.ObjectID = 52560000052)) OR (")
 
 
@@ -138,7 +138,8 @@ def test_test_cases_are_asked_for_by_refs_in_the_whole_workspace(world: World, r
     assert len(entries) <= 7
     assert max(len(world.server.url + entry.target) for entry in entries) <= 2_000
     assert {entry.query["project"][0] for entry in entries} == {"null"}
-    assert f'(WorkProduct = "/hierarchicalrequirement/{stories[0].oid}")' in entries[0].query["query"][0]
+    first = f'(WorkProduct = "/hierarchicalrequirement/{stories[0].oid}")'
+    assert [first in entry.query["query"][0] for entry in entries].count(True) == 1
 
 
 def test_a_query_for_defects_names_defects(world: World, rally: RallyAdapter) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.archive import Member
-from reconciler.compose import Composer
+from reconciler.compose import Composer, Parcel
 from reconciler.config.settings import AttachmentsSettings
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.model import Outcome
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from reconciler.model import Job
+    from reconciler.plan import Add
 
 PIPELINE = building.pipeline()
 JOB = replace(building.job(of=PIPELINE), artifacts_expire_at=START + 30 * DAY)
@@ -55,9 +56,14 @@ def _composer(ledger: Ledger, *, keep_linked: bool = False) -> Composer:
     return Composer(ledger, settings)
 
 
+def _written(composer: Composer, add: Add) -> Parcel:
+    (parcel,) = composer.parcels([add])
+    return parcel
+
+
 def test_a_parcel_holds_a_result_and_what_becomes_of_each_of_its_files(ledger: Ledger) -> None:
     """Each file has its line in the Notes with a link, whether it is uploaded or not; what is missing its reason."""
-    parcel = _composer(ledger).parcel(building.add("TC1", 1, 2, verdict="Fail"))
+    parcel = _written(_composer(ledger), building.add("TC1", 1, 2, verdict="Fail"))
     assert [(one.name, one.fate) for one in parcel.wanted] == [
         ("test_output.log", "upload"),
         ("a.png", "upload"),
@@ -74,7 +80,7 @@ def test_a_parcel_holds_a_result_and_what_becomes_of_each_of_its_files(ledger: L
 
 def test_a_test_without_anything_costs_nothing(ledger: Ledger) -> None:
     """And its Notes tell of no files."""
-    parcel = _composer(ledger).parcel(building.add("TC1", 2))
+    parcel = _written(_composer(ledger), building.add("TC1", 2))
     assert parcel.wanted == []
     assert "artifacts/file" not in parcel.result.notes
 
@@ -83,7 +89,7 @@ def test_why_an_archive_cannot_be_had_is_told_once_for_each_job(ledger: Ledger) 
     """Not once for each of its tests."""
     with ledger.observations.reading(JOB, START) as record:
         record.no_files("it expired <yesterday>")
-    notes = _composer(ledger).parcel(building.add("TC1", 1, 2)).result.notes
+    notes = _written(_composer(ledger), building.add("TC1", 1, 2)).result.notes
     assert notes.count("it expired &lt;yesterday&gt;") == 1
 
 
@@ -97,5 +103,5 @@ def test_the_day_is_not_told_of_links_that_gitlab_is_asked_to_keep(ledger: Ledge
 
 
 def _line_of_the_film(composer: Composer) -> str:
-    lines = composer.parcel(building.add("TC1", 1)).result.notes.split("<li>")
+    lines = _written(composer, building.add("TC1", 1)).result.notes.split("<li>")
     return next(line for line in lines if "a.mp4" in line)

@@ -27,7 +27,7 @@ from tests.fakes import START, FakeRally
 from tests.fates import fails, later, says_no, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tests.fakes import Answers
 
@@ -64,12 +64,20 @@ class Office:
         """Send what is due."""
         limits = building.rally_settings(batch_size=batch_size, max_concurrency=at_once)
         self.sent.halted = False
-        self.desk = ResultDesk(self.rally, self.ledger, _compose, self.sent)
+        self.desk = ResultDesk(self.rally, self.ledger, lambda adds: map(_compose, adds), self.sent)
         busy = {intent.test_case for intent in self.ledger.entries.open_intents()}
         dispatcher = Dispatcher(self.desk, limits, self.stop, self.sent)
         dispatcher.send(self.due(), busy=busy, now=lambda: START)
         accounting.check(self.ledger.store)
         return dispatcher
+
+    def send_some(self, more: Callable[[], list[Add] | None], *, batch_size: int, busy: Iterable[int] = ()) -> None:
+        """Send what comes a little at a time."""
+        limits = building.rally_settings(batch_size=batch_size, max_concurrency=1)
+        self.desk = ResultDesk(self.rally, self.ledger, lambda adds: map(_compose, adds), self.sent)
+        dispatcher = Dispatcher(self.desk, limits, self.stop, self.sent)
+        dispatcher.send((), busy=busy, now=lambda: START, more=more)
+        accounting.check(self.ledger.store)
 
     @property
     def sizes(self) -> list[int]:
@@ -102,6 +110,30 @@ def _compose(add: Add) -> Parcel:
     notes = f"<div>{html.escape(str(add.key))}</div>"
     build = Build(f"GitLab-{add.key.pipeline_id}")
     return Parcel(TestCaseResult(add.key, build, add.test_case, add.verdict, add.date, add.duration_s, notes), ())
+
+
+# --- a few at a time -------------------------------------------------------------------------------------------------
+
+
+def test_what_comes_a_little_at_a_time_goes_in_full_requests(office: Office) -> None:
+    """More is asked for while others are on their way; nothing is left when there is no more."""
+    office.fill(cases=40, pipelines=5)
+    due = office.due()
+    given = iter([due[start : start + 7] for start in range(0, len(due), 7)])
+    office.send_some(lambda: next(given, None), batch_size=10)
+    assert office.sizes == [10] * 20
+    assert set(office.entries().values()) == {"done"}
+
+
+def test_what_nobody_may_write_to_keeps_nothing_back_that_comes_later(office: Office) -> None:
+    """Test cases in doubt wait for the next pass, however many of their results come first."""
+    office.fill(cases=2, pipelines=30)
+    mine = [add for add in office.due() if add.key.formatted_id == "TC1"]
+    others = [add for add in office.due() if add.key.formatted_id == "TC2"]
+    given = iter([mine, others])
+    office.send_some(lambda: next(given, None), busy={mine[0].test_case}, batch_size=1)
+    assert {name.partition("@")[0] for name in office.entries()} == {"TC2"}
+    assert len(office.entries()) == 30
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -284,7 +316,7 @@ def test_a_batch_written_down_before_the_size_shrank_is_sent_whole(office: Offic
         dispatcher._batch_size = 1
         return _compose(add)
 
-    desk = ResultDesk(office.rally, office.ledger, compose, office.sent)
+    desk = ResultDesk(office.rally, office.ledger, lambda adds: map(compose, adds), office.sent)
     dispatcher = Dispatcher(desk, limits, office.stop, office.sent)
     dispatcher.send(office.due(), busy=(), now=lambda: START)
     assert office.sizes == [3]

@@ -50,7 +50,7 @@ def _send(cases: int, *steps: Step, batch_size: int = 50) -> FakeRally:
         ledger.observations.store_pipelines(map(building.pipeline, (100, 101)))
         sent = Sent()
         limits = building.rally_settings(batch_size=batch_size, max_concurrency=1)
-        desk = ResultDesk(rally, ledger, _compose, sent)
+        desk = ResultDesk(rally, ledger, lambda adds: map(_compose, adds), sent)
         Dispatcher(desk, limits, threading.Event(), sent).send(adds, busy=(), now=lambda: START)
     return rally
 

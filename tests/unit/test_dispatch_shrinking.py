@@ -42,7 +42,7 @@ def _sizes(steps: list[Step], cases: range, *, batch_size: int, at_once: int = 1
         ledger.observations.remember_projects("project", [building.PROJECT])
         ledger.observations.store_pipelines(building.pipeline(number) for number in range(100, 104))
         sent = Sent()
-        desk = ResultDesk(rally, ledger, _compose, sent)
+        desk = ResultDesk(rally, ledger, lambda adds: map(_compose, adds), sent)
         Dispatcher(desk, limits, threading.Event(), sent).send(adds, busy=(), now=lambda: START)
     return [len(keys) for keys in rally.requests]
 

@@ -11,7 +11,8 @@ import pytest
 
 from reconciler import apply, dispatch
 from reconciler.config import ResultsSettings
-from reconciler.errors import EXIT_DONE
+from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, ServiceDown
+from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.reconcile import Order, World, reconcile
 from tests import building
@@ -32,10 +33,14 @@ class Watched(FakeRally):
     asked: list[list[str]] = field(default_factory=list)
     large: str = ""
     """The test case whose results take a whole request."""
+    down_at: int = 0
+    """The question that gets no answer."""
 
     def results_of(self, builds: Sequence[Build]) -> list[FoundResult]:
         """List them."""
         self.asked.append([str(build) for build in builds])
+        if len(self.asked) == self.down_at:
+            raise ServiceDown("Rally", "no answer")
         return FakeRally.results_of(self, builds)
 
     def payload_size(self, result: TestCaseResult) -> int:
@@ -129,3 +134,18 @@ def test_a_large_result_goes_alone_whatever_the_others_take(shop: Shop) -> None:
     shop.gitlab.add_job(shop.gitlab.add_pipeline(shop.project), "unit", "a_TC1", "b_TC2", "c_TC3")
     shop.once()
     assert [[key.formatted_id for key in keys] for keys in shop.rally.requests] == [["TC1"], ["TC2"], ["TC3"]]
+
+
+def test_rally_that_cannot_be_asked_about_the_next_plan_still_ends_what_is_under_way(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent is done, nothing of it in doubt; the rest waits for the next pass."""
+    monkeypatch.setattr(apply, "PIPELINES_AT_ONCE", 2)
+    for _ in range(6):
+        shop.gitlab.add_job(shop.gitlab.add_pipeline(shop.project), "unit", "t_TC1")
+    shop.rally.down_at = 3
+    assert shop.once().exit_status == EXIT_TRY_AGAIN
+    assert views.entries(shop.ledger.store) == {"intended": 0, "done": len(shop.rally.results()), "refused": 0}
+    assert 0 < len(shop.rally.results()) < 6
+    assert shop.once().exit_status == EXIT_DONE
+    assert len(shop.rally.results()) == 6
