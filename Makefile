@@ -31,6 +31,7 @@ help:
 	@echo "make format        let ruff rewrite what it can"
 	@echo "make requirements  pin the dependencies again (needs uv)"
 	@echo "make crash         kill the program before and after every write and commit, and tell how many those were"
+	@echo "make bench         measure against the stand-ins and print a table, ten minutes (BENCH=--quick: one)"
 	@echo "make soak          the long forms, for hours: random stories (STORIES=2000 of each machine), spoilt files"
 	@echo "                   (SPOILT=20000 of each kind), outages of days minute by minute, copies of a ledger in use"
 	@echo "make clean         remove what the targets above made"
@@ -49,6 +50,9 @@ test: $(STAMP)
 
 crash: $(STAMP)
 	KILL_AT_EVERY_WRITE=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout 7200 tests/crash $(REPAIR) $(MACHINES)
+
+bench: $(STAMP)
+	$(BIN)/python -m bench $(BENCH)
 
 # Each variable makes some tests long, and the machines and spoilt files new ones each time.
 soak: $(STAMP)
