@@ -31,7 +31,7 @@ help:
 	@echo "make format        let ruff rewrite what it can"
 	@echo "make requirements  pin the dependencies again (needs uv)"
 	@echo "make crash         kill the program before and after every write and commit, and tell how many those were"
-	@echo "make bench         measure against the stand-ins and print a table, ten minutes (BENCH=--quick: one)"
+	@echo "make bench         measure against the stand-ins and print a table, eight minutes (BENCH=--quick: one)"
 	@echo "make soak          the long forms, for hours: random stories (STORIES=2000 of each machine), spoilt files"
 	@echo "                   (SPOILT=20000 of each kind), outages of days minute by minute, copies of a ledger in use"
 	@echo "make clean         remove what the targets above made"

@@ -18,14 +18,14 @@ from reconciler.sprints import Wait
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from datetime import datetime, timedelta
 
     from reconciler.config import Settings
     from reconciler.evidence import Wanted
     from reconciler.ledger.ledger import Ledger
-    from reconciler.model import Build, FormattedID, FoundResult, ObjectID, PipelineId, ProjectId, Rejected
+    from reconciler.model import Build, FormattedID, FoundResult, ObjectID, PipelineId, Rejected
     from reconciler.ports import Rally
 
 ResultLetter = Letter[Add, Parcel]
@@ -135,10 +135,12 @@ class ResultDesk:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What Rally was asked about, and its answer to be."""
+    """What there is to do as far as the ledger knows, and what Rally will answer of the Builds that it is about."""
 
-    owners: Mapping[PipelineId, ProjectId]
-    found: Future[list[FoundResult]]
+    adds: list[Add]
+    absorbs: list[Absorb]
+    found: Future[list[FoundResult]] | None
+    """None: nothing is missing, and nothing was asked."""
 
 
 def _chunks(due: Iterable[tuple[PipelineId, int]]) -> Iterator[list[PipelineId]]:
@@ -262,30 +264,27 @@ class Push:
             ahead = self._ask(pool, chunks[0]) if chunks else None
             for chunk, following in zip_longest(chunks, chunks[1:]):
                 asked, ahead = ahead, self._ask(pool, following) if following else None
-                planned = kept + self._plan(chunk, asked)
+                planned = kept + (self._plan(chunk, asked) if asked else [])
                 until = self.ledger.entries.first_end(following[0]) if following else self.horizon
                 kept = [add for add in planned if until is not None and add.date >= until]
                 yield [add for add in planned if until is None or add.date < until]
 
-    def _ask(self, pool: ThreadPoolExecutor, pipelines: Sequence[PipelineId]) -> _Asked | None:
-        """Ask what Rally has of the Builds that something is missing of; None: nothing is."""
-        adds, _ = self._compare(pipelines)
-        if not adds:
-            return None
-        builds = sorted({self.composer.build(add.key, add.iid) for add in adds})
-        owners = {add.key.pipeline_id: add.key.project_id for add in adds}
-        return _Asked(owners, pool.submit(self.rally.results_of, builds))
-
-    def _plan(self, pipelines: Sequence[PipelineId], asked: _Asked | None) -> list[Add]:
-        """Adopt what Rally has, then plan."""
-        if asked is not None:
-            found = asked.found.result()
-            self.attached.update((result.object_id, result.attachments) for result in found)
-            self.ledger.entries.adopt(found, asked.owners, self.now())
+    def _ask(self, pool: ThreadPoolExecutor, pipelines: Sequence[PipelineId]) -> _Asked:
+        """Ask what Rally has of the Builds that something is missing of."""
         adds, absorbs = self._compare(pipelines)
+        builds = sorted({self.composer.build(add.key, add.iid) for add in adds})
+        return _Asked(adds, absorbs, pool.submit(self.rally.results_of, builds) if builds else None)
+
+    def _plan(self, pipelines: Sequence[PipelineId], asked: _Asked) -> list[Add]:
+        """Adopt what Rally has, then plan; anew when there is something."""
+        adds, absorbs = asked.adds, asked.absorbs
+        if asked.found is not None and (found := asked.found.result()):
+            self.attached.update((result.object_id, result.attachments) for result in found)
+            owners = {add.key.pipeline_id: add.key.project_id for add in adds}
+            self.ledger.entries.adopt(found, owners, self.now())
+            adds, absorbs = self._compare(pipelines)
         self.ledger.entries.absorb([(absorb, self._wanted(absorb)) for absorb in absorbs], self.now())
-        for pipeline in pipelines:
-            self.ledger.entries.restand(pipeline)
+        self.ledger.entries.restand(*pipelines)
         return adds
 
     def _wanted(self, absorb: Absorb) -> Sequence[Wanted]:

@@ -96,7 +96,7 @@ class Composer:
         pipeline = add.key.pipeline_id
         if pipeline not in self._lines:
             self._lines[pipeline] = self.ledger.entries.pipeline_line(pipeline)
-        line = self._lines[pipeline]
+        line, verdicts = self._lines[pipeline], self.verdicts
         troubles = dict.fromkeys(
             f"The files of job {test.job_name} cannot be had: {test.files_note}" for test in tests if test.files_note
         )
@@ -108,7 +108,7 @@ class Composer:
                 ref=line.ref,
                 sha=line.sha,
                 commit_url=f"{line.project_url}/-/commit/{line.sha}",
-                tests=[_test_line(test, self.verdicts) for test in tests],
+                tests=[_test_line(test, verdicts) for test in tests],
                 lossy=any(test.lossy for test in tests),
                 files=[self._file_line(file) for file in files if file.fate != "missing"],
                 missing=[notes.MissingLine(file.name, file.reason) for file in files if file.fate == "missing"],

@@ -87,6 +87,7 @@ class Passes:
             logger.opt(exception=True).error("Pass failed", error=str(error))
             self.report("passes", f"a pass ended by an error that nobody expected: {error}: the log has it whole")
         finally:
+            self.world.rest()  # one that a fault left over lies at the bottom of its pool, and would stay open for ever
             self.vitals.ended(self.world.now(), ending, writes)
         self._leave_word(kind)
 

@@ -173,19 +173,21 @@ def _decide(group: Group, verdicts: Verdicts) -> Action | None:
     if newest.outdated or (found and changes) or (not found and (fresh or mapped)):
         return _add(group, verdicts)
     absorbed = group.elements if found else newcomers
-    return Absorb(newest.entry_id, _worst_first(absorbed, verdicts), decides=found)
+    tests = tuple(test.test_id for test in _worst_first(absorbed, verdicts))
+    return Absorb(newest.entry_id, tests, decides=found)
 
 
 def _add(group: Group, verdicts: Verdicts) -> Add:
     revision = group.entries[-1].revision + 1 if group.entries else 1
+    tests = _worst_first(group.elements, verdicts)
     return Add(
         key=Key(group.project_id, group.pipeline_id, group.formatted_id, revision),
         iid=group.iid,
         test_case=group.test_case,
-        verdict=_worst(group.elements, verdicts),
-        date=max(element.finished_at for element in group.elements),
-        duration_s=round(sum(element.duration_s for element in group.elements), 3),
-        tests=_worst_first(group.elements, verdicts),
+        verdict=verdicts.of(tests[0].outcome, flaky=tests[0].flaky),
+        date=max([test.finished_at for test in tests]),
+        duration_s=round(sum([test.duration_s for test in tests]), 3),
+        tests=tuple([test.test_id for test in tests]),
     )
 
 
@@ -194,8 +196,8 @@ def _worst(elements: Iterable[Element], verdicts: Verdicts) -> str:
     return min(words, key=badness)
 
 
-def _worst_first(elements: Sequence[Element], verdicts: Verdicts) -> tuple[int, ...]:
+def _worst_first(elements: Sequence[Element], verdicts: Verdicts) -> Sequence[Element]:
     def rank(element: Element) -> tuple[int, int]:
         return badness(verdicts.of(element.outcome, flaky=element.flaky)), element.test_id
 
-    return tuple(element.test_id for element in sorted(elements, key=rank))
+    return sorted(elements, key=rank) if len(elements) > 1 else elements

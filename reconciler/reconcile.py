@@ -122,6 +122,8 @@ class World:
     """Threads that read from GitLab; without, it is read in turn with everything else."""
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     """By service: what passed between it and us."""
+    rest: Callable[[], None] = lambda: None
+    """Closes the connections that lie idle; a daemon does so between passes."""
 
     def progress(self) -> int:
         """Give a number that grows with every answer of a service and every commit to the ledger."""

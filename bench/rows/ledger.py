@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     """Measure ledgers of 10³ to 10⁶ tests."""
     with open_stage(bench) as stage:
         none_ms = _status_ms(stage)
+        python_ms = processes.cheapest([sys.executable, "-c", "pass"], bench.environment, 10) * 1e3
     sizes = [_measure(bench, 10**power) for power in ((3, 4) if bench.quick else (3, 4, 5, 6))]
     for size in sizes:
         yield Row(
@@ -50,12 +52,13 @@ def rows(bench: Bench) -> Iterator[Row]:
     last = sizes[-1]
     yield Row(
         what=f"status with {last.tests:,} tests",
-        ours=Figure(last.status_ms - none_ms, "ms of CPU"),
+        ours=Figure(last.status_ms - python_ms, "ms of CPU"),
+        yardstick=Figure(none_ms - python_ms, "ms", "without a ledger"),
         bound=f"< {STATUS_MS:g} ms",
-        holds=last.status_ms - none_ms < STATUS_MS,
+        holds=last.status_ms - python_ms < STATUS_MS,
         note=(
-            f"More than without a ledger: {last.status_ms:.0f} ms and {none_ms:.0f} ms for the whole command. The"
-            f" ledger has {last.megabytes:.0f} MB and was written in {last.built_s:.0f} s."
+            f"The whole command but for the {python_ms:.0f} ms of `python -c pass`; most is there without a ledger."
+            f" The ledger has {last.megabytes:.0f} MB and was written in {last.built_s:.0f} s."
         ),
     )
     growth = exponent([size.tests for size in sizes], [size.pass_ms for size in sizes])

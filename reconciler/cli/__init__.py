@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, MUCH, Recon
 
 RUNS = ("once", "backfill", "sprint_sets")
 """The one-shots, of which a command line has one."""
+GARBAGE = 5_000
+"""New objects after which Python looks for garbage; at its own 700, imports alone have it look hundreds of times."""
 OF_BACKFILL = ("since", "until", "projects", "yes", "requests_per_second")
 
 
@@ -101,6 +104,7 @@ def _journal_mark() -> str:
 
 def main() -> NoReturn:
     """Run the command line; every expected error is one line (a config's, one line for each mistake) and its status."""
+    gc.set_threshold(GARBAGE)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as asked:

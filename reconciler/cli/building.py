@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -118,6 +119,12 @@ def services(
     gitlab = gitlab_of(settings, stop, patience_s=patience_s, per_second=per_second)
     rally = rally_of(settings, stop, patience_s=patience_s, per_second=per_second)
     _share_memory()
+    _let_modules_be()
+
+    def rest() -> None:
+        gitlab.close()
+        rally.close()
+
     with closing(gitlab), closing(rally):
         yield World(
             gitlab=gitlab,
@@ -126,6 +133,7 @@ def services(
             settings=settings,
             stop=stop,
             traffic={traffic.service: traffic for traffic in (gitlab.traffic, rally.traffic)},
+            rest=rest,
             readers=READERS,
         )
 
@@ -139,6 +147,12 @@ def _share_memory() -> None:
 
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(-8, 2)
+
+
+def _let_modules_be() -> None:
+    """Never look for garbage again among what imports made: it stays. Once, for what comes later may become garbage."""
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 def _skips_count(settings: Settings) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from reconciler.ledger.attachments import want
@@ -15,7 +17,7 @@ from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Ou
 from reconciler.plan import Element, Entry, Group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from reconciler.evidence import Wanted
@@ -124,29 +126,28 @@ class Entries:
         )
         return [moment(f"{day}T00:00:00.000000Z") for (day,) in rows]
 
-    def groups(self, pipeline: PipelineId) -> list[Group]:
-        """Gather everything that decides about the test cases that pending tests of this pipeline count for."""
-        elements: dict[tuple[str, int], list[Element]] = defaultdict(list)
-        for formatted_id, test_case, *row in self._store.rows(_ELEMENTS, [pipeline, pipeline]):
-            elements[formatted_id, test_case].append(_element(row))
-        if not elements:
-            return []
-        head = self._store.rows("SELECT project_id, iid FROM pipelines WHERE pipeline_id = ?", [pipeline])[0]
-        entries = self._entries(pipeline)
-        return [
-            Group(
+    def groups(self, pipeline: PipelineId) -> Iterator[Group]:
+        """Gather everything that decides about the test cases that pending tests of this pipeline count for.
+
+        One test case after another: a report may have 200,000 tests. Nothing is to be written meanwhile.
+        """
+        rows = self._store.each(_ELEMENTS, [pipeline, pipeline])
+        head, entries = None, dict[str, list[Entry]]()
+        for (formatted_id, test_case), members in groupby(rows, itemgetter(0, 1)):
+            if head is None:
+                head = self._store.rows("SELECT project_id, iid FROM pipelines WHERE pipeline_id = ?", [pipeline])[0]
+                entries = self._entries(pipeline)
+            yield Group(
                 project_id=ProjectId(head[0]),
                 pipeline_id=pipeline,
                 iid=head[1],
                 formatted_id=FormattedID(formatted_id),
                 test_case=ObjectID(test_case),
-                elements=tuple(members),
+                elements=tuple(_element(row[2:]) for row in members),
                 entries=tuple(entries.get(formatted_id, ())),
             )
-            for (formatted_id, test_case), members in sorted(elements.items())
-        ]
 
-    def _entries(self, pipeline: PipelineId) -> Mapping[str, list[Entry]]:
+    def _entries(self, pipeline: PipelineId) -> dict[str, list[Entry]]:
         tests: dict[int, set[int]] = defaultdict(set)
         for entry_id, test_id in self._store.rows(
             "SELECT c.entry_id, c.test_id FROM entries e CROSS JOIN contributions c USING (entry_id)"
@@ -358,7 +359,7 @@ def _draft_row(draft: Draft) -> tuple[object, ...]:
     add = draft.add
     return (
         add.key.pipeline_id, add.key.formatted_id, add.key.revision, draft.build, add.test_case, add.verdict,
-        stamp(add.date), add.duration_s,
+        _stamp(add.date), add.duration_s,
     )  # fmt: skip
 
 
@@ -371,6 +372,7 @@ def _contribute(store: Store, entry_id: int, tests: Sequence[int], *, decides: b
 
 _CONTRIBUTE = "INSERT INTO contributions VALUES (?, ?, ?)"
 _moment = lru_cache(maxsize=1024)(moment)  # the tests of one job share one instant
+_stamp = lru_cache(maxsize=1024)(stamp)
 
 
 _outcome = {outcome.value: outcome for outcome in Outcome}.__getitem__  # a tenth of the time of Outcome(...)
@@ -392,7 +394,7 @@ FROM jobs j CROSS JOIN tests t USING (job_id) CROSS JOIN targets g ON g.subject_
 WHERE j.pipeline_id = ? AND j.superseded = 0 AND t.state IN ('pending', 'sent', 'merged', 'refused', 'held')
 AND g.object_id IS NOT NULL AND g.formatted_id IN (
     SELECT formatted_id FROM tests JOIN targets USING (subject_id) WHERE pipeline_id = ? AND state = 'pending')
-ORDER BY t.test_id
+ORDER BY g.formatted_id, g.object_id, t.test_id
 """
 
 _OUTDATED = "SELECT entry_id FROM entries JOIN outdated USING (entry_id) WHERE pipeline_id = ?"
