@@ -57,7 +57,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         bound=f"< {STATUS_MS:g} ms",
         holds=last.status_ms - python_ms < STATUS_MS,
         note=(
-            f"The whole command but for the {python_ms:.0f} ms of `python -c pass`; most is there without a ledger."
+            f"The whole command but for {python_ms:.0f} ms of `python -c pass`; most needs no ledger."
             f" The ledger has {last.megabytes:.0f} MB and was written in {last.built_s:.0f} s."
         ),
     )
