@@ -137,7 +137,7 @@ def _whole(bench: Bench, what: str, sending: Sending) -> Row:
         holds=_is_near(bench, sending.rate, LIMIT),
         note=(
             f"{sending.rate / LIMIT:.0%} of the limit. {BEFORE} requests come before the first write, each waiting for"
-            " the one before: eight of pyral's log-in, the test cases, and what Rally has of these Builds; with those in"
+            " the one before: eight of pyral's log-in, the test cases, what Rally has of these Builds; with those in"
             f" the limit it would be {sending.most:.0f} results/s, of which this is {sending.rate / sending.most:.0%}."
         ),
     )
