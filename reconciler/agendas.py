@@ -24,16 +24,6 @@ SERVICE = "GitLab"
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """Which pipelines a pass looks for; without `since`, whatever was updated after the last look."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    projects: tuple[str, ...] = ()
-    """Only these of the config's projects (path or id, as GitLab or the config names them); () = all."""
-
-
-@dataclass(frozen=True, slots=True)
 class Projects:
     """The projects that the config names, or only some of them."""
 

@@ -176,8 +176,14 @@ class Push:
     """Older results may still come: what is as young as this waits, so that those of a test case keep their order."""
     meanwhile: Callable[[], None] | None = None
     """Is called again and again while answers are waited for."""
+    goes_on: Callable[[], bool | None] = lambda: False
+    """Is asked when all is planned: whether more is due that may be planned without anything else before; None: wait.
+    """
     backfill: int = 0
     """Whose results are planned though it is not agreed to: for a preview."""
+    _planned: Iterator[list[Add]] | None = None
+    """Begun by `look_ahead`."""
+    _is_sending: bool = False
     _trouble: ReconcilerError | None = None
     _waiting: set[ObjectID] = field(default_factory=set)
     """Test cases of which a result waits for its sprint's set."""
@@ -187,6 +193,11 @@ class Push:
         self.composer = Composer(self.ledger, self.settings)
         self.desk = ResultDesk(self.rally, self.ledger, self.composer.parcels, self.sent)
 
+    def look_ahead(self) -> None:
+        """Ask Rally what it has of the first Builds, while something else is done before `run` or `preview`."""
+        self._planned = self._windows()
+        next(self._planned)
+
     def run(self) -> None:
         """Create every result that is due.
 
@@ -195,10 +206,13 @@ class Push:
         """
         dispatcher = Dispatcher(self.desk, self.settings.rally, self.stop, self.sent)
         dispatcher.meanwhile = self.meanwhile
-        windows = self._windows()
-        first = self._next(windows)
+        windows = self._planned or self._windows()
+        first: list[Add] | None = []
+        while first == []:
+            first = self._next(windows)
         if first is not None:
             self._check_words()
+            self._is_sending = True
             dispatcher.send(first, busy=self._busy(), now=self.now, more=lambda: self._next(windows))
             if self.desk.unset:
                 again, self.desk.unset = self.desk.unset, []
@@ -211,7 +225,7 @@ class Push:
     def _next(self, windows: Iterator[list[Add]]) -> list[Add] | None:
         """Plan some more; None when that was all, or when Rally cannot be asked: what is under way then ends first."""
         try:
-            return next(filter(None, map(self._sendable, windows)), None)
+            return next(map(self._sendable, windows), None)
         except ReconcilerError as error:
             self._trouble = error
             return None
@@ -241,9 +255,8 @@ class Push:
 
         `fills`: the iterations whose sets would be there and filled by then.
         """
-        return [
-            action for adds in self._windows() for add in self._sendable(adds, fills) for action in self._actions(add)
-        ]
+        windows = self._planned or self._windows()
+        return [action for adds in windows for add in self._sendable(adds, fills) for action in self._actions(add)]
 
     def _actions(self, add: Add) -> Iterator[dict[str, Any]]:
         build = self.composer.build(add.key, add.iid)
@@ -256,18 +269,35 @@ class Push:
         """Plan some pipelines at a time, after asking Rally what it has of their Builds; give older results first.
 
         Rally is asked about the next ones while these are sent. Pipelines overlap: what is younger than something that
-        may come of those still to be planned is kept back.
+        may come of those still to be planned is kept back. While some are sent, nothing is given instead of waiting.
         """
-        chunks = list(_chunks(self.ledger.entries.due(self.horizon, backfill=self.backfill)))
+        planned: set[PipelineId] = set()  # what of them waits to be sent is pending still, and not to be planned twice
         kept: list[Add] = []
         with ThreadPoolExecutor(1, thread_name_prefix="rally-ahead") as pool:
-            ahead = self._ask(pool, chunks[0]) if chunks else None
-            for chunk, following in zip_longest(chunks, chunks[1:]):
-                asked, ahead = ahead, self._ask(pool, following) if following else None
-                planned = kept + (self._plan(chunk, asked) if asked else [])
-                until = self.ledger.entries.first_end(following[0]) if following else self.horizon
-                kept = [add for add in planned if until is not None and add.date >= until]
-                yield [add for add in planned if until is None or add.date < until]
+            while True:
+                due = self.ledger.entries.due(self.horizon, backfill=self.backfill)
+                chunks = list(_chunks((pipeline, tests) for pipeline, tests in due if pipeline not in planned))
+                ahead = self._ask(pool, chunks[0]) if chunks else None
+                old, kept = self._divide(kept, chunks[0] if chunks else None)
+                yield old
+                for chunk, following in zip_longest(chunks, chunks[1:]):
+                    asked, ahead = ahead, self._ask(pool, following) if following else None
+                    while self._is_sending and asked and asked.found and not asked.found.done():
+                        yield []
+                    old, kept = self._divide(kept + (self._plan(chunk, asked) if asked else []), following)
+                    planned.update(chunk)
+                    yield old
+                while (more := self.goes_on()) is None and self._is_sending:
+                    yield []
+                if not more:
+                    return
+
+    def _divide(self, adds: Sequence[Add], following: Sequence[PipelineId] | None) -> tuple[list[Add], list[Add]]:
+        """Part what is older than all that may come of the pipelines that follow from what is not."""
+        until = self.ledger.entries.first_end(following[0]) if following else self.horizon
+        if until is None:
+            return list(adds), []
+        return [add for add in adds if add.date < until], [add for add in adds if add.date >= until]
 
     def _ask(self, pool: ThreadPoolExecutor, pipelines: Sequence[PipelineId]) -> _Asked:
         """Ask what Rally has of the Builds that something is missing of."""

@@ -169,8 +169,12 @@ class Collector:
                 return False
             self._write_down(WAIT_S)
             self._raise_bad()
-        self._ahead = 0
+        self.go_further()
         return True
+
+    def go_further(self) -> None:
+        """Count anew how far `meanwhile` reads ahead: what was read by now is taken care of."""
+        self._ahead = 0
 
     @property
     def is_over(self) -> bool:
@@ -178,6 +182,11 @@ class Collector:
         return not (self._given_up or self._looks or self._again or self._next or self.readers.under_way) and (
             self._rest is not None
         )
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether more may come."""
+        return bool(self.readers.under_way or (self._next and not self._given_up and self.may_go_on()))
 
     def meanwhile(self) -> None:
         """Go on while something else is waited for, not too far; what is wrong is raised by `read`."""

@@ -13,8 +13,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from loguru import logger
 
 from reconciler.errors import ConfigError
+from reconciler.order import Order
 from reconciler.passes import Passes
-from reconciler.reconcile import Order
 from reconciler.schedule import cron
 from reconciler.upkeep import Upkeep
 from reconciler.vitals import Vitals

@@ -40,6 +40,8 @@ LISTED = 10
 """So many of one request are named in the log; of more, the first and the last."""
 READY, MANY = 2, 4
 """So many requests are written down before their turn, where so many may be under way: none waits for the ledger."""
+LEAST = 10
+"""So many at least are in a request, where there are so many: each costs as much as ten results do."""
 DEPTH = 5
 """So many times what is under way should wait, or else some test cases are in all of it and requests are not full."""
 LOOK_S = 0.02
@@ -144,7 +146,9 @@ class Dispatcher(Generic[Item, Payload]):
         now: Callable[[], datetime],
         more: Callable[[], Iterable[Item] | None] | None = None,
     ) -> None:
-        """Create these, or find out for each why not; `more` gives more of them when few are left, None when none are.
+        """Create these, or find out for each why not; `more` gives more of them when few are left.
+
+        It gives None when there are no more, and nothing when it is to be asked again in a moment.
 
         What could not be sent for a passing reason is not intended when this returns, and is pending as before.
         """
@@ -152,7 +156,7 @@ class Dispatcher(Generic[Item, Payload]):
         flying: dict[Future[list[ObjectID | Rejected]], list[Letter[Item, Payload]]] = {}
         with ThreadPoolExecutor(self._most, thread_name_prefix="rally") as pool:
             while True:
-                while self._may_launch(len(flying)) and (taken := self._take(waiting, idle=not flying)):
+                while self._may_launch(len(flying)) and (taken := self._take(waiting, len(flying))):
                     letters = self._write_down(waiting, taken, now())
                     if letters:
                         flying[pool.submit(self._create, letters)] = letters
@@ -161,22 +165,49 @@ class Dispatcher(Generic[Item, Payload]):
                 for future in self._landed(flying):
                     self._land(waiting, flying.pop(future), future, now())
 
-    def _take(self, waiting: Waiting[Item], *, idle: bool) -> list[Item]:
-        """Take as many as go into a request; more are asked for in good time, while others are on their way."""
-        while self._more is not None and waiting.count < DEPTH * self._batch_size * (self._concurrency + READY):
-            self._add_more(waiting)
-        taken = waiting.take(self._batch_size)
-        while idle and not taken and self._more is not None:  # what waits is of lanes that nobody may write to
-            self._add_more(waiting)
+    def _take(self, waiting: Waiting[Item], flying: int) -> list[Item]:
+        """Take as many as go into a request.
+
+        More are asked for in good time, while others are on their way; that takes a while, so not before they are.
+        """
+        free = self._concurrency - flying
+        enough = self._batch_size * (free if free > 0 else DEPTH * (self._concurrency + READY))
+        while waiting.count < enough and self._add_more(waiting):
+            pass
+        share = self._share(waiting.count, flying)
+        taken = waiting.take(share)
+        if len(taken) < share and waiting.count and free <= 0:  # all are busy: by the time that one is not, it is full
+            waiting.give_back(taken)
+            waiting.release(item.lane for item in taken)
+            return []
+        while not (flying or taken or self._more is None or self._stop.is_set()):
+            if not self._add_more(waiting):  # there is none yet, or what waits is of lanes that nobody may write to
+                self._let_pass()
             taken = waiting.take(self._batch_size)
         return taken
 
-    def _add_more(self, waiting: Waiting[Item]) -> None:
-        more = self._more() if self._more is not None else None
+    def _let_pass(self) -> None:
+        if self.meanwhile is not None:
+            self.meanwhile()
+        self._stop.wait(LOOK_S)
+
+    def _share(self, left: int, flying: int) -> int:
+        """Tell how many to take: of the last ones fewer, for a full request that begins last would end long after all.
+
+        A pass that has little to send is not divided: it would make more requests for nothing.
+        """
+        if self._more is not None or self._concurrency < MANY or flying < self._concurrency - 1:
+            return self._batch_size
+        return min(self._batch_size, max(LEAST, 2 * left // self._concurrency))
+
+    def _add_more(self, waiting: Waiting[Item]) -> int:
+        """Let more wait, where there is more by now; how many."""
+        before, more = waiting.count, self._more() if self._more is not None else None
         if more is None:
             self._more = None
         else:
             waiting.add(more)
+        return waiting.count - before
 
     def _landed(self, flying: Collection[_Request]) -> Collection[_Request]:
         """Wait for answers, not for long; give those that came."""

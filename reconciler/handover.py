@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from reconciler.agendas import Scope
 from reconciler.collect import Collected
 from reconciler.dispatch import Sent
 from reconciler.errors import MUCH, LedgerUnusable, NotAgreed
 from reconciler.ledger.backfills import Span
-from reconciler.reconcile import Done, Order, reconcile
+from reconciler.order import Order, Scope
+from reconciler.reconcile import Done, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reconciler.mapping import Row
-    from reconciler.reconcile import Order, Outcome, World
+    from reconciler.order import Order
+    from reconciler.reconcile import Outcome, World
     from reconciler.surroundings import Surroundings
     from reconciler.vitals import Ending, Vitals
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from reconciler.agendas import Polls, Projects, Scope
+from reconciler.agendas import Polls, Projects
 from reconciler.apply import Push, settle
 from reconciler.aside import aside, begun
 from reconciler.attach import Attach
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from reconciler.listing import Seen
     from reconciler.mapping import Row
     from reconciler.model import ObjectID, TestCase
+    from reconciler.order import Order
     from reconciler.ports import GitLab, Rally
     from reconciler.reading import Found
     from reconciler.traffic import Traffic
@@ -55,38 +57,11 @@ REFRESH_OVERLAP = timedelta(minutes=5)
 _DEEDS = ("pipelines_read", "results_sent", "attachments_sent", "test_sets_created", "members_added", "writes")
 SLICE_TESTS = 2_000
 """So many tests are read before results are sent while reading goes on; fewer are sent when all is read."""
+ROUND_S = 60.0
+"""So long results are sent without a look at anything else, be there ever so many; files wait for it."""
 SLICE_TESTS_IN_TURN = 1_000
 """The same, where a backfill takes turns with polls: it is what a poll may find waiting before its own results."""
 _FULL, _ANY, _SPRINTS = "test_cases/full", "test_cases/refreshed", "sprints/looked"
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What one pass is asked to do."""
-
-    kind: str
-    """`once`, `backfill`, `sprint-sets`, `gitlab` or `rally` (the daemon's polls): for the record of passes."""
-    scope: Scope = field(default_factory=Scope)
-    dry_run: bool = False
-    refresh_after: timedelta = timedelta(0)
-    """How old the knowledge of Rally's test cases and sprints may be."""
-    collects: bool = True
-    """Whether GitLab is polled, too."""
-    updates: bool = True
-    """Whether Rally is brought up to date; without, GitLab is read and nothing else."""
-    sends: bool = True
-    """Whether results and files are sent; without, only sprints are looked after."""
-    guard: Callable[[int], None] | None = None
-    """Is told how many results are due before the first is sent; raises `NotAgreed` to send none."""
-    catches_up: bool = False
-    """Whether a backfill lists once more what came since it was begun."""
-    turn_s: float | None = None
-    """How long it may take; what is not done then is left to its next turn."""
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether sending may begin before all is read."""
-        return self.guard is None and not self.dry_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +178,7 @@ def _read_and_send(world: World, rows: Sequence[Row], order: Order, done: Done, 
     When Rally is away, the rest is read all the same.
     """
     sends = order.updates
-    tests = SLICE_TESTS if order.turn_s is None else SLICE_TESTS_IN_TURN
+    tests = _slice(order)
     more = collector.list_all()
     while True:
         more = more and collector.read(tests if order.overlaps and sends else None)
@@ -217,6 +192,10 @@ def _read_and_send(world: World, rows: Sequence[Row], order: Order, done: Done, 
             done.sent.down.clear()  # what got no answer is in doubt, and is asked about in good time
         refreshed = timedelta(seconds=world.settings.rally.poll_seconds)
         order = replace(order, refresh_after=max(order.refresh_after, refreshed))
+
+
+def _slice(order: Order) -> int:
+    return SLICE_TESTS if order.turn_s is None else SLICE_TESTS_IN_TURN
 
 
 def _update(world: World, rows: Sequence[Row], order: Order, done: Done, collector: Collector | None = None) -> bool:
@@ -245,6 +224,8 @@ class Done:
     """As it was when the pass began."""
     is_over: bool = False
     """All that there was to read was asked for, with whatever success."""
+    days: set[datetime] = field(default_factory=set)
+    """Of which Rally was asked what sprints there were."""
     due: int = 0
     """Results that are known to be wanted, those that are sent included."""
 
@@ -259,23 +240,67 @@ def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Don
         _know_test_cases(world, rows, order.refresh_after, collector.meanwhile if collector else None)
         settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
         _agree(world, order, done)
+    push = _push(world, done)
+    if collector is not None:
+        push.horizon, push.meanwhile = collector.horizon(), collector.meanwhile
+        push.goes_on = _Round(world, rows, order, done, collector, push).goes_on
+    if order.dry_run and done.backfill is not None:
+        push.backfill = done.backfill.backfill_id
+    if order.sends:
+        push.look_ahead()
     _look_after_sprints(world, order, done)
     if not order.sends:
         return
-    push = _push(world, done)
-    if done.backfill is not None:
-        done.due = done.sent.results + ledger.entries.count_due()
-    if collector is not None:
-        push.horizon, push.meanwhile = collector.horizon(), collector.meanwhile
+    _count_due(world, done)
     mending, attach = _repair(world, push), _attach(world, push, done)
     if order.dry_run:
-        push.backfill = done.backfill.backfill_id if done.backfill else 0
         done.actions += [*push.preview(done.fills), *mending.preview(), *attach.preview()]
         return
     push.run()
     if not done.sent.halted:
         mending.run()
     attach.run()
+
+
+@dataclass(slots=True)
+class _Round:
+    """Lets sending go on with what was read meanwhile: a round for each slice would end with requests half full."""
+
+    world: World
+    rows: Sequence[Row]
+    order: Order
+    done: Done
+    collector: Collector
+    push: Push
+    _until: float = field(init=False)
+    _read: tuple[int, int] = field(init=False)
+    """How many tests and pipelines were read when it was last seen what is due."""
+
+    def __post_init__(self) -> None:
+        """Begin now."""
+        self._until = time.monotonic() + ROUND_S
+        self._read = self._read_by_now()
+
+    def _read_by_now(self) -> tuple[int, int]:
+        return self.done.collected.tests_read, self.done.collected.pipelines_read
+
+    def goes_on(self) -> bool | None:
+        """Tell whether there is more to plan at once; what else a pass looks at, as new sprints, needs a new round."""
+        if time.monotonic() >= self._until or self.world.stop.is_set():
+            return False
+        read = self._read_by_now()
+        if self.collector.is_reading and read[0] - self._read[0] < _slice(self.order):
+            return None
+        if read == self._read:
+            return False
+        self._read = read
+        self.collector.go_further()
+        _map(self.world, self.rows, self.collector.meanwhile)
+        if _has_new_days(self.world, self.done):
+            return False
+        self.push.horizon = self.collector.horizon()
+        _count_due(self.world, self.done)
+        return True
 
 
 def _agree(world: World, order: Order, done: Done) -> None:
@@ -312,9 +337,9 @@ def _look_after_sprints(world: World, order: Order, done: Done) -> None:
     """
     observations, now = world.ledger.observations, world.now()
     last = observations.cursor(_SPRINTS)
-    is_new = any(not world.ledger.sprints.knows(day) for day in world.ledger.entries.days_due())
-    if last is not None and now - last < order.refresh_after and not is_new:
+    if last is not None and now - last < order.refresh_after and not _has_new_days(world, done):
         return
+    done.days.update(world.ledger.entries.days_due())
     run = SprintRun(world.rally, world.ledger, world.settings, world.stop, world.now, done.sent)
     try:
         if order.dry_run:
@@ -327,6 +352,16 @@ def _look_after_sprints(world: World, order: Order, done: Done) -> None:
         raise
     except ReconcilerError as error:
         done.sent.failed.append(str(error))
+
+
+def _has_new_days(world: World, done: Done) -> bool:
+    """Tell whether results are due of days of which no sprint is known and this pass has not asked for any."""
+    return any(day not in done.days and not world.ledger.sprints.knows(day) for day in world.ledger.entries.days_due())
+
+
+def _count_due(world: World, done: Done) -> None:
+    if done.backfill is not None:
+        done.due = done.sent.results + world.ledger.entries.count_due()
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,12 +423,22 @@ def _know_test_cases(
     world: World, rows: Sequence[Row], refresh_after: timedelta, meanwhile: Callable[[], None] | None = None
 ) -> None:
     """Refresh what is known of Rally's test cases, apply the mapping, and look up at once what that names anew."""
-    ledger = world.ledger
     trouble: ReconcilerError | None = None
     try:
         _refresh(world, refresh_after, meanwhile)
     except ReconcilerError as error:
         trouble = error
+    _map(world, rows, meanwhile, trouble)
+
+
+def _map(
+    world: World,
+    rows: Sequence[Row],
+    meanwhile: Callable[[], None] | None = None,
+    trouble: ReconcilerError | None = None,
+) -> None:
+    """Apply the mapping to what is new of it and of tests, and look up what that names; raise `trouble` between."""
+    ledger = world.ledger
     before = set(ledger.test_cases.unknown())
     known = ledger.observations.cursor(_ANY) is not None
     ledger.subjects.apply(ledger.mapping(rows), resolvable=known)
@@ -401,7 +446,8 @@ def _know_test_cases(
         raise trouble
     new = [formatted_id for formatted_id in ledger.test_cases.unknown() if formatted_id not in before]
     if new:
-        ledger.test_cases.update(world.rally.test_cases_by_id(new).values())
+        found = aside(lambda: world.rally.test_cases_by_id(new), meanwhile)
+        ledger.test_cases.update(found.values())
 
 
 def _refresh(world: World, refresh_after: timedelta, meanwhile: Callable[[], None] | None) -> None:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from reconciler.alarms import Alarm, Alarms
 from reconciler.cli import building
 from reconciler.daemon import SPRINT_SETS
+from reconciler.order import Order
 from reconciler.passes import Passes
-from reconciler.reconcile import Order
 from reconciler.sd_notify import Supervisor
 from reconciler.signals import Signals
 from reconciler.surroundings import Surroundings

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import building
-from reconciler.reconcile import Order, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import reconcile
 from reconciler.wire import breaker
 
 if TYPE_CHECKING:

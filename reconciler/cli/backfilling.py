@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from reconciler.config import Settings
     from reconciler.ledger.backfills import Backfill
     from reconciler.mapping import Row
+    from reconciler.order import Order
     from reconciler.progress import Counts, Paused
-    from reconciler.reconcile import Order, Outcome
+    from reconciler.reconcile import Outcome
 
 LOOK_S = 0.5
 STARTING_S = 1.5
@@ -111,23 +112,21 @@ def _of_the_past(summary: Mapping[str, int]) -> str:
 
 
 def _alone(settings: Settings, rows: Sequence[Row], order: Order, *, quiet: bool, per_second: float) -> Outcome:
-    from reconciler.collect import Collected
-    from reconciler.dispatch import Sent
-    from reconciler.progress import Counts
-    from reconciler.reconcile import Done, reconcile
+    with building.world(settings, patience_s=building.PATIENCE_S, per_second=per_second) as world:
+        from reconciler.collect import Collected
+        from reconciler.dispatch import Sent
+        from reconciler.progress import Counts
+        from reconciler.reconcile import Done, reconcile
 
-    done = Done(Collected(), Sent(), [])
+        done = Done(Collected(), Sent(), [])
 
-    def counts() -> Counts:
-        return Counts(done.collected.pipelines_found, done.collected.pipelines_read, done.sent.results, done.due)
+        def counts() -> Counts:
+            return Counts(done.collected.pipelines_found, done.collected.pipelines_read, done.sent.results, done.due)
 
-    with (
-        building.world(settings, patience_s=building.PATIENCE_S, per_second=per_second) as world,
-        _showing(settings, counts, quiet=quiet) as paused,
-    ):
-        if order.guard is not None:
-            order = replace(order, guard=_asking(paused))
-        return reconcile(world, rows, order, done)
+        with _showing(settings, counts, quiet=quiet) as paused:
+            if order.guard is not None:
+                order = replace(order, guard=_asking(paused))
+            return reconcile(world, rows, order, done)
 
 
 def _asking(paused: Callable[[], Paused]) -> Callable[[int], None]:

@@ -92,13 +92,20 @@ def world(settings: Settings, *, patience_s: float, per_second: float = 0.0) -> 
 
     `per_second`: how many requests each service gets at most; 0 = no limit.
     """
+    from reconciler.ledger.lock import writer_lock
     from reconciler.signals import stop_on_signals
 
+    stop = stop_on_signals()
     with (
-        ledger(settings) as opened,
-        services(settings, opened, stop_on_signals(), patience_s=patience_s, per_second=per_second) as built,
+        writer_lock(settings.ledger.path),
+        closing(rally_of(settings, stop, patience_s=patience_s, per_second=per_second)) as rally,
     ):
-        yield built
+        rally.hail()  # its first answers take longer than all that is imported for the rest
+        with closing(gitlab_of(settings, stop, patience_s=patience_s, per_second=per_second)) as gitlab:
+            from reconciler.ledger.ledger import opened
+
+            with opened(settings.ledger.path, skips_count=_skips_count(settings)) as ledger_:
+                yield _world(settings, gitlab, rally, ledger_, stop)
 
 
 def ledger(settings: Settings) -> AbstractContextManager[Ledger]:
@@ -109,15 +116,23 @@ def ledger(settings: Settings) -> AbstractContextManager[Ledger]:
 
 
 @contextmanager
-def services(
-    settings: Settings, opened: Ledger, stop: threading.Event, *, patience_s: float, per_second: float = 0.0
-) -> Iterator[World]:
+def services(settings: Settings, opened: Ledger, stop: threading.Event, *, patience_s: float) -> Iterator[World]:
     """Build the adapters round a ledger that is open; their connections are closed in the end."""
     from reconciler.ledger.ledger import Ledger
+
+    with (
+        closing(rally_of(settings, stop, patience_s=patience_s)) as rally,
+        closing(gitlab_of(settings, stop, patience_s=patience_s)) as gitlab,
+    ):
+        renewed = Ledger(opened.store, skips_count=_skips_count(settings))
+        yield _world(settings, gitlab, rally, renewed, stop)
+
+
+def _world(
+    settings: Settings, gitlab: GitLabAdapter, rally: RallyAdapter, opened: Ledger, stop: threading.Event
+) -> World:
     from reconciler.reconcile import World
 
-    gitlab = gitlab_of(settings, stop, patience_s=patience_s, per_second=per_second)
-    rally = rally_of(settings, stop, patience_s=patience_s, per_second=per_second)
     _share_memory()
     _let_modules_be()
 
@@ -125,17 +140,16 @@ def services(
         gitlab.close()
         rally.close()
 
-    with closing(gitlab), closing(rally):
-        yield World(
-            gitlab=gitlab,
-            rally=rally,
-            ledger=Ledger(opened.store, skips_count=_skips_count(settings)),
-            settings=settings,
-            stop=stop,
-            traffic={traffic.service: traffic for traffic in (gitlab.traffic, rally.traffic)},
-            rest=rest,
-            readers=READERS,
-        )
+    return World(
+        gitlab=gitlab,
+        rally=rally,
+        ledger=opened,
+        settings=settings,
+        stop=stop,
+        traffic={traffic.service: traffic for traffic in (gitlab.traffic, rally.traffic)},
+        rest=rest,
+        readers=READERS,
+    )
 
 
 def _share_memory() -> None:

@@ -47,7 +47,7 @@ def status(where: dict[str, Any], *, json_too: bool) -> None:
 
 def _standing(store: Store, *, whole: bool) -> dict[str, Any]:
     """Tell what the ledger knows; not `whole`: of lists the newest rows, with their lengths in `counts`."""
-    from reconciler.ledger import backfills, views
+    from reconciler.ledger import views
 
     used, said = views.last_used(store), views.daemon(store)
     told = {
@@ -55,7 +55,7 @@ def _standing(store: Store, *, whole: bool) -> dict[str, Any]:
         "entries": views.entries(store),
         "attachments": views.attachments(store),
         "pipelines": views.pipelines(store),
-        "backfills": backfills.told(store),
+        "backfills": views.backfills(store),
         **_lists(store, whole=whole),
         "services": {name: one | {"last_pass": used[name]} for name, one in views.services(store).items()},
         "last_success": views.last_success(store),
@@ -227,9 +227,9 @@ def _verified(settings: Settings, since: datetime | None) -> Verified:
 
 def _repaired(settings: Settings, rows: Sequence[Row], since: datetime | None) -> Repaired:
     """Send what is missing, and its files, under the ledger's lock."""
-    from reconciler.reconcile import repair
-
     with building.world(settings, patience_s=building.PATIENCE_S) as world:
+        from reconciler.reconcile import repair
+
         return repair(world, rows, since)
 
 

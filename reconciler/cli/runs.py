@@ -14,19 +14,21 @@ from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from reconciler.reconcile import Order, Outcome
+    from reconciler.order import Order
+    from reconciler.reconcile import Outcome
 
 
 def one_shot(config_path: Path, options: dict[str, Any]) -> int:
     """Make one pass and print what it did; the exit status."""
     from reconciler import show
-    from reconciler.reconcile import reconcile
 
     order = _order(options)
     settings, rows = building.configured(config_path)
     if options["backfill"]:
         return backfilling.run(settings, rows, order, options)
     with building.world(settings, patience_s=building.PATIENCE_S) as world:
+        from reconciler.reconcile import reconcile
+
         done = reconcile(world, rows, order)
     if options["as_json"]:
         print_json({"actions": list(done.actions)} if order.dry_run else done.summary)
@@ -47,8 +49,7 @@ def _dry_status(done: Outcome) -> int:
 
 
 def _order(options: dict[str, Any]) -> Order:
-    from reconciler.agendas import Scope
-    from reconciler.reconcile import Order
+    from reconciler.order import Order, Scope
 
     if options["once"]:
         return Order("once", dry_run=options["dry_run"])

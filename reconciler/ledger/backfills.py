@@ -322,24 +322,6 @@ class Backfills:
         return _backfill(rows[0]) if rows else None
 
 
-def told(store: Store) -> list[dict[str, Any]]:
-    """Tell of all backfills, newest first, as `status --json` prints them."""
-    rows = store.rows(f"SELECT {_COLUMNS} FROM backfills ORDER BY backfill_id DESC")
-    return [
-        {
-            "since": row[1],
-            "until": row[2],
-            "projects": json.loads(row[3]),
-            "asked_at": row[4],
-            "state": "interrupted" if row[8] == "open" and not row[7] else row[8],
-            "results_due": row[9],
-            "pipelines_found": row[10],
-            "pipelines_read": row[11],
-        }
-        for row in rows
-    ]
-
-
 def takes_orders_since(store: Store) -> datetime | None:
     """Tell when a daemon last said that it takes orders."""
     said = store.value("SELECT value FROM cursors WHERE name = ?", [ANNOUNCED])

@@ -99,12 +99,18 @@ def open_ledger(path: Path, *, skips_count: bool) -> Iterator[Ledger]:
         LedgerBusy: another process writes.
         LedgerUnusable: the file cannot be used as it is.
     """
-    with writer_lock(path):
-        opened = _store.open_for_writing(path)
-        try:
-            yield Ledger(opened, skips_count=skips_count)
-        finally:
-            opened.close()
+    with writer_lock(path), opened(path, skips_count=skips_count) as ledger:
+        yield ledger
+
+
+@contextmanager
+def opened(path: Path, *, skips_count: bool) -> Iterator[Ledger]:
+    """Open the ledger for whoever has its lock; as `open_ledger`."""
+    store = _store.open_for_writing(path)
+    try:
+        yield Ledger(store, skips_count=skips_count)
+    finally:
+        store.close()
 
 
 def in_memory(*, skips_count: bool = False) -> Ledger:

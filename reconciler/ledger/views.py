@@ -121,6 +121,27 @@ def pipelines(store: Store) -> dict[str, int]:
     return {"seen": seen, "read": read, "unread": ready - read, "unfinished": seen - ready}
 
 
+def backfills(store: Store) -> list[dict[str, Any]]:
+    """Tell of all backfills, newest first."""
+    rows = store.rows(
+        "SELECT since, until, projects, asked_at, handed, state, due, found, read FROM backfills"
+        " ORDER BY backfill_id DESC"
+    )
+    return [
+        {
+            "since": since,
+            "until": until,
+            "projects": json.loads(projects),
+            "asked_at": asked_at,
+            "state": "interrupted" if state == "open" and not handed else state,
+            "results_due": due,
+            "pipelines_found": found,
+            "pipelines_read": read,
+        }
+        for since, until, projects, asked_at, handed, state, due, found, read in rows
+    ]
+
+
 def problems(store: Store, newest: int = ALL) -> list[dict[str, Any]]:
     """List what could not be read and why, newest last; problems of attempts that were retried since are left out."""
     rows = store.rows(

@@ -72,6 +72,10 @@ class RallyAdapter(SprintCalls):
         """What passed between us and Rally."""
         return self._contact.traffic
 
+    def hail(self) -> None:
+        """Make the first contact beside what is done meanwhile; what comes of it is told at the first call."""
+        self._contact.begin()
+
     def close(self) -> None:
         """Close idle connections."""
         self._contact.close()

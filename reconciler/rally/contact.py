@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reconciler.errors import Incomplete, Misconfigured, ServiceDown
+from reconciler.errors import Incomplete, Misconfigured, ReconcilerError, ServiceDown
 from reconciler.rally import wsapi
 from reconciler.rally.context import Context, Names, RallySession, connect, status_error
 from reconciler.rally.writes import Writes
@@ -58,6 +59,14 @@ class Contact:
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
+
+    def begin(self) -> None:
+        """Contact Rally in a thread of its own, which nobody waits for."""
+        threading.Thread(target=self._begin, name="rally-first-contact", daemon=True).start()
+
+    def _begin(self) -> None:
+        with suppress(ReconcilerError):
+            self.known()
 
     def known(self) -> Context:
         """Contact Rally, unless that was done; others wait for the first who does."""

@@ -20,6 +20,7 @@ from reconciler import __version__
 from reconciler.errors import Misconfigured, ReconcilerError, ServiceDown, Unauthorized
 from reconciler.prints import capture_prints
 from reconciler.rally import wsapi
+from reconciler.rally.foresight import Foresight
 from reconciler.rally.schema import Attribute, ResultSchema
 from reconciler.wire import Answer, Endpoint, LibrarySession, Wire
 
@@ -75,6 +76,8 @@ class RallySession(LibrarySession):
         """Names of the workspace's open projects, as pyral's own list of them had them."""
         self.failure: ReconcilerError | None = None
         """The first read that failed."""
+        self.foresight: Foresight | None = None
+        """Begins what pyral will ask next."""
 
     def request(self, method: str | bytes, url: str | bytes, **options: Any) -> requests.Response:  # type: ignore[override]  # noqa: ANN401 - requests' options, passed on
         """Read at our own host, whatever host a ref of Rally's names."""
@@ -83,7 +86,10 @@ class RallySession(LibrarySession):
         parts = urlsplit(str(url))
         here = f"{self._base}{parts.path}" + (f"?{parts.query}" if parts.query else "")
         try:
-            answer = self.read(here, method=str(method), **options)
+            if self.foresight is not None and str(method).upper() == "GET":
+                answer = self.foresight.answer_to(here)
+            else:
+                answer = self.read(here, method=str(method), **options)
             self._note(parts.path, answer)
         except ReconcilerError as error:
             self.failure = error
@@ -97,6 +103,8 @@ class RallySession(LibrarySession):
         errors = wsapi.errors_of(result)
         if errors:
             raise wsapi.refused(errors)
+        if self.foresight is not None:
+            self.foresight.learn(path, answer.document)
         if path.endswith("/Projects"):
             rows = [row for row in result.get("Results") or () if isinstance(row, dict)]
             open_ones = [row for row in rows if row.get("State") != "Closed"]
@@ -121,6 +129,7 @@ def connect(session: RallySession, base_url: str, api_key: str, names: Names) ->
     """
     session.failure = None
     session.project_names.clear()
+    session.foresight = Foresight(base_url, names.workspace, session.read)
     try:
         with capture_prints(), _speaking(urlsplit(base_url).scheme):
             rally = _Rally(
@@ -138,6 +147,8 @@ def connect(session: RallySession, base_url: str, api_key: str, names: Names) ->
         raise
     except Exception as error:  # noqa: BLE001 - pyral raises anything, TypeError and KeyError included
         raise _first_failure(session) or _explain(error, names) from None
+    finally:
+        session.foresight = None
     _check(rally, session, names)
     return context
 

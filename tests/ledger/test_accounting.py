@@ -10,7 +10,8 @@ import pytest
 
 from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeGitLab, FakeRally

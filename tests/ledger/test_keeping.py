@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.agendas import Scope
 from reconciler.errors import LedgerUnusable
 from reconciler.ledger import keeping, proof, views
 from reconciler.ledger.entries import Draft
@@ -22,7 +21,7 @@ from reconciler.ledger.ledger import Ledger, in_memory, open_ledger
 from reconciler.ledger.store import Store, integrity, open_for_reading, stamp
 from reconciler.mapping import Mapping, Row
 from reconciler.model import Build, ObjectID, Outcome
-from reconciler.reconcile import Order
+from reconciler.order import Order, Scope
 from tests import accounting, building
 from tests.fakes import START
 from tests.fates import Killed

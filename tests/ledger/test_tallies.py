@@ -19,7 +19,8 @@ from reconciler.ledger.schema import migrations
 from reconciler.ledger.store import open_for_writing
 from reconciler.mapping import Mapping, Row
 from reconciler.model import READY, Build, FoundResult, ObjectID
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fakes import START
 from tests.fates import later

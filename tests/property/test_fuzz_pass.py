@@ -19,7 +19,8 @@ from reconciler.junit import BadReport, Report
 from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
 from reconciler.model import Key
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from reconciler.sandbox.gitlab.artifacts import pack_reports
 from tests import accounting, building
 from tests.archives import packed

@@ -18,7 +18,8 @@ from reconciler.config import ResultsSettings
 from reconciler.errors import BatchRefused, Incomplete, NotDone, NotThere, ReconcilerError, ServiceDown, Unauthorized
 from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import Killed, fails, killed, later, says_no, silent

@@ -21,7 +21,8 @@ from reconciler.errors import NotDone, ReconcilerError, ServiceDown, Unauthorize
 from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
 from reconciler.model import Move, NewTestFolder, NewTestSet
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import Clock, FakeGitLab, FakeRally

@@ -12,7 +12,8 @@ from reconciler.config.settings import AttachmentsSettings
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Row
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeGitLab, FakeRally

@@ -14,7 +14,8 @@ from loguru import logger
 from reconciler.config.settings import ResultsSettings, SprintsSettings
 from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import START, Clock, FakeGitLab, FakeRally

@@ -12,12 +12,12 @@ import pytest
 
 from reconciler import collect, handover, history
 from reconciler import reconcile as one_pass
-from reconciler.agendas import Scope
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Forbidden, Incomplete, NotAgreed, ServiceDown
 from reconciler.ledger import backfills, views
 from reconciler.ledger.backfills import Span
 from reconciler.ledger.ledger import Ledger, in_memory
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order, Scope
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fakes import START, Clock, FakeGitLab, FakeRally
 
@@ -204,7 +204,7 @@ def test_what_nobody_agreed_to_is_sent_by_no_pass(shop: Shop) -> None:
     assert views.tests(shop.ledger.store)["pending"] == 3
     outcome = shop.backfill()
     assert (outcome.exit_status, outcome.summary["results_sent"]) == (EXIT_DONE, 3)
-    assert backfills.told(shop.ledger.store)[0]["state"] == "done"
+    assert views.backfills(shop.ledger.store)[0]["state"] == "done"
 
 
 def test_another_backfill_that_is_agreed_to_takes_over_what_it_finds(shop: Shop) -> None:
@@ -297,7 +297,7 @@ def test_a_daemon_brings_a_backfill_to_its_end_in_turns(served: Shop) -> None:
         assert not done.failed
         assert turns < 200
     assert len(served.rally.results()) == 8
-    (told,) = backfills.told(served.ledger.store)
+    (told,) = views.backfills(served.ledger.store)
     assert (told["state"], told["pipelines_found"], told["pipelines_read"]) == ("done", 8, 8)
 
 
@@ -308,7 +308,7 @@ def test_two_orders_of_one_span_are_one(served: Shop) -> None:
         handover.leave(ledger, Span(LONG_AGO, None, ("QA/Web-Shop",) if agreed else ("qa/web-shop",)), agreed=agreed)
     served.ran(1)
     assert handover.take_turn(served.world(), lambda: ()) is not None
-    assert [one["state"] for one in backfills.told(served.ledger.store)] == ["done"]
+    assert [one["state"] for one in views.backfills(served.ledger.store)] == ["done"]
     assert handover.take_turn(served.world(), lambda: ()) is None
 
 

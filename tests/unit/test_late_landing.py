@@ -19,7 +19,8 @@ from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, NoAnswer
 from reconciler.ledger import store as ledger_store
 from reconciler.ledger.ledger import Ledger
 from reconciler.mapping import Row
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeRally

@@ -14,7 +14,8 @@ from reconciler import apply, dispatch
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN
 from reconciler.ledger.ledger import in_memory
 from reconciler.model import Rejected
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 

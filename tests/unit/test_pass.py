@@ -14,7 +14,8 @@ from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, NotAgreed,
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Row
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import later, silent

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler import apply, dispatch
+from reconciler import reconcile as reconciling
 from reconciler.config import ResultsSettings
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, ServiceDown
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import building
 from tests.archives import packed
 from tests.fakes import Clock, FakeGitLab, FakeRally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from reconciler.model import Build, FoundResult, TestCaseResult
     from reconciler.reconcile import Outcome
@@ -149,3 +152,48 @@ def test_rally_that_cannot_be_asked_about_the_next_plan_still_ends_what_is_under
     assert 0 < len(shop.rally.results()) < 6
     assert shop.once().exit_status == EXIT_DONE
     assert len(shop.rally.results()) == 6
+
+
+def _in_rounds(shop: Shop, monkeypatch: pytest.MonkeyPatch, round_s: float) -> tuple[Outcome, int]:
+    """Make a pass over 40 pipelines that are read two tests at a time; in how many rounds it sent."""
+    rounds = 0
+    run = apply.Push.run
+
+    def counted(push: apply.Push) -> None:
+        nonlocal rounds
+        rounds += 1
+        run(push)
+
+    monkeypatch.setattr(apply.Push, "run", counted)
+    shop.rally.latency_s = 0.2
+    monkeypatch.setattr(reconciling, "SLICE_TESTS", 2)
+    monkeypatch.setattr(reconciling, "AHEAD", 4)
+    monkeypatch.setattr(reconciling, "ROUND_S", round_s)
+    monkeypatch.setattr(apply, "PIPELINES_AT_ONCE", 4)
+    for number in range(40):
+        case = f"TC{number % 3 + 1}" if number < 30 else "TC9"
+        shop.gitlab.add_job(shop.gitlab.add_pipeline(shop.project), "unit", f"t_{case}")
+    outcome = shop.once()
+    return outcome, rounds
+
+
+def test_what_is_read_while_results_are_sent_is_sent_with_them(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, in the order in which they ran; a test case that is named for the first time is looked up."""
+    shop.rally.add_case("TC9")
+    outcome, rounds = _in_rounds(shop, monkeypatch, 60.0)
+    assert (outcome.exit_status, outcome.summary["results_sent"], len(shop.rally.results())) == (EXIT_DONE, 40, 40)
+    assert rounds <= 3
+    dates: dict[str, list[datetime]] = {}
+    for result in shop.rally.stored.values():
+        dates.setdefault(result.key.formatted_id, []).append(result.date)
+    assert all(ran == sorted(ran) for ran in dates.values())
+
+
+def test_a_round_that_lasts_long_ends_for_what_else_a_pass_looks_at(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is lost or doubled where it does."""
+    shop.rally.add_case("TC9")
+    outcome, rounds = _in_rounds(shop, monkeypatch, 0.0)
+    assert (outcome.exit_status, outcome.summary["results_sent"], len(shop.rally.results())) == (EXIT_DONE, 40, 40)
+    assert rounds > 5

@@ -10,7 +10,8 @@ from reconciler.apply import settle
 from reconciler.dispatch import GONE
 from reconciler.errors import EXIT_DONE
 from reconciler.mapping import Row
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import building
 from tests.fates import silent
 from tests.unit.sprint_shop import SET, SETTLED_S, Team, team

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.config.settings import SprintsSettings
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Misconfigured, NotDone
-from reconciler.reconcile import Order
+from reconciler.order import Order
 from tests.fake_sprints import AddMembers
 from tests.fakes import FakeRally
 from tests.fates import fails, later, silent

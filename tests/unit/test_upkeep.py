@@ -15,7 +15,8 @@ from reconciler.errors import ServiceDown, Stopped
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, open_ledger
 from reconciler.mapping import Row
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from reconciler.upkeep import Upkeep
 from tests import building
 from tests.fakes import Clock, FakeGitLab, FakeRally

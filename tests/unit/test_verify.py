@@ -17,7 +17,8 @@ from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
 from reconciler.model import Build, ObjectID
-from reconciler.reconcile import Order, Repaired, World, repair
+from reconciler.order import Order
+from reconciler.reconcile import Repaired, World, repair
 from reconciler.verify import Verified, portions, verify
 from tests import accounting, building
 from tests.fakes import FakeRally

@@ -11,7 +11,8 @@ import pytest
 
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN
 from reconciler.ledger.ledger import Ledger, in_memory
-from reconciler.reconcile import Order, World, reconcile
+from reconciler.order import Order
+from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import later
