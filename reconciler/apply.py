@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from reconciler.sprints import Wait
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from datetime import datetime, timedelta
 
@@ -181,8 +182,7 @@ class Push:
     """
     backfill: int = 0
     """Whose results are planned though it is not agreed to: for a preview."""
-    _planned: Iterator[list[Add]] | None = None
-    """Begun by `look_ahead`."""
+    _planned: Generator[list[Add]] = field(init=False)
     _is_sending: bool = False
     _trouble: ReconcilerError | None = None
     _waiting: set[ObjectID] = field(default_factory=set)
@@ -193,20 +193,22 @@ class Push:
         self.composer = Composer(self.ledger, self.settings)
         self.desk = ResultDesk(self.rally, self.ledger, self.composer.parcels, self.sent)
 
-    def look_ahead(self) -> None:
-        """Ask Rally what it has of the first Builds, while something else is done before `run` or `preview`."""
-        self._planned = self._windows()
-        next(self._planned)
+    @contextmanager
+    def looking_ahead(self) -> Iterator[None]:
+        """Ask Rally what it has of the first Builds, beside what the block does before `run` or `preview`."""
+        with closing(self._windows()) as self._planned:
+            next(self._planned)
+            yield
 
     def run(self) -> None:
-        """Create every result that is due.
+        """Create every result that is due; inside `looking_ahead`.
 
         Raises:
             ServiceDown, Unauthorized, Misconfigured: Rally could not be asked what it has; nothing was created since.
         """
         dispatcher = Dispatcher(self.desk, self.settings.rally, self.stop, self.sent)
         dispatcher.meanwhile = self.meanwhile
-        windows = self._planned or self._windows()
+        windows = self._planned
         first: list[Add] | None = []
         while first == []:
             first = self._next(windows)
@@ -253,10 +255,11 @@ class Push:
     def preview(self, fills: Container[ObjectID | None] = ()) -> list[dict[str, Any]]:
         """List what `run` would create, and what would be attached to it, as `--dry-run --json` prints it.
 
-        `fills`: the iterations whose sets would be there and filled by then.
+        Inside `looking_ahead`, too. `fills`: the iterations whose sets would be there and filled by then.
         """
-        windows = self._planned or self._windows()
-        return [action for adds in windows for add in self._sendable(adds, fills) for action in self._actions(add)]
+        return [
+            action for adds in self._planned for add in self._sendable(adds, fills) for action in self._actions(add)
+        ]
 
     def _actions(self, add: Add) -> Iterator[dict[str, Any]]:
         build = self.composer.build(add.key, add.iid)
@@ -265,7 +268,7 @@ class Push:
             if file.fate == "upload":
                 yield attachment_action(build, add.key.formatted_id, file.name, file.size_bytes)
 
-    def _windows(self) -> Iterator[list[Add]]:
+    def _windows(self) -> Generator[list[Add]]:
         """Plan some pipelines at a time, after asking Rally what it has of their Builds; give older results first.
 
         Rally is asked about the next ones while these are sent. Pipelines overlap: what is younger than something that

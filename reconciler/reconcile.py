@@ -235,23 +235,26 @@ def _bring_up_to_date(world: World, rows: Sequence[Row], order: Order, done: Don
 
     Sprints come first, so that results find their sets; files come last, for no result waits for bytes.
     """
-    ledger = world.ledger
-    if order.sends:
-        _know_test_cases(world, rows, order.refresh_after, collector.meanwhile if collector else None)
-        settle(world.rally, ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
-        _agree(world, order, done)
+    if not order.sends:
+        _look_after_sprints(world, order, done)
+        return
+    _know_test_cases(world, rows, order.refresh_after, collector.meanwhile if collector else None)
+    settle(world.rally, world.ledger, timedelta(seconds=world.settings.rally.settle_after_seconds), world.now())
+    _agree(world, order, done)
     push = _push(world, done)
     if collector is not None:
         push.horizon, push.meanwhile = collector.horizon(), collector.meanwhile
         push.goes_on = _Round(world, rows, order, done, collector, push).goes_on
     if order.dry_run and done.backfill is not None:
         push.backfill = done.backfill.backfill_id
-    if order.sends:
-        push.look_ahead()
-    _look_after_sprints(world, order, done)
-    if not order.sends:
-        return
-    _count_due(world, done)
+    with push.looking_ahead():
+        _look_after_sprints(world, order, done)
+        _count_due(world, done)
+        _make(world, order, done, push)
+
+
+def _make(world: World, order: Order, done: Done, push: Push) -> None:
+    """Make results and files, or list them."""
     mending, attach = _repair(world, push), _attach(world, push, done)
     if order.dry_run:
         done.actions += [*push.preview(done.fills), *mending.preview(), *attach.preview()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -95,17 +95,17 @@ def world(settings: Settings, *, patience_s: float, per_second: float = 0.0) -> 
     from reconciler.ledger.lock import writer_lock
     from reconciler.signals import stop_on_signals
 
-    stop = stop_on_signals()
-    with (
-        writer_lock(settings.ledger.path),
-        closing(rally_of(settings, stop, patience_s=patience_s, per_second=per_second)) as rally,
-    ):
-        rally.hail()  # its first answers take longer than all that is imported for the rest
-        with closing(gitlab_of(settings, stop, patience_s=patience_s, per_second=per_second)) as gitlab:
-            from reconciler.ledger.ledger import opened
+    with ExitStack() as stack:
+        stack.enter_context(writer_lock(settings.ledger.path))
+        stop = stop_on_signals()  # whoever finds the ledger locked does something else, and keeps Ctrl-C for that
 
-            with opened(settings.ledger.path, skips_count=_skips_count(settings)) as ledger_:
-                yield _world(settings, gitlab, rally, ledger_, stop)
+        from reconciler.ledger.ledger import opened
+
+        ledger_ = stack.enter_context(opened(settings.ledger.path, skips_count=_skips_count(settings)))
+        rally = stack.enter_context(closing(rally_of(settings, stop, patience_s=patience_s, per_second=per_second)))
+        rally.hail()  # its first answers take longer than all that is imported for the rest
+        gitlab = stack.enter_context(closing(gitlab_of(settings, stop, patience_s=patience_s, per_second=per_second)))
+        yield _world(settings, gitlab, rally, ledger_, stop)
 
 
 def ledger(settings: Settings) -> AbstractContextManager[Ledger]:
