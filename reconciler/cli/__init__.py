@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 import click
 
 from reconciler import __version__
-from reconciler.cli import examine, people, runs
+from reconciler.cli import people
 from reconciler.cli.words import JSON_HELP, help_width
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, MUCH, ReconcilerError, Stopped
 
 RUNS = ("once", "backfill", "sprint_sets")
 """The one-shots, of which a command line has one."""
-GARBAGE = 5_000
+GARBAGE = 20_000
 """New objects after which Python looks for garbage; at its own 700, imports alone have it look hundreds of times."""
 OF_BACKFILL = ("since", "until", "projects", "yes", "requests_per_second")
 
@@ -60,6 +60,8 @@ def cli(context: click.Context, /, config_path: Path, **options: Any) -> None:  
         return
     _refuse_odd_mixtures(options)
     if any(options[name] for name in RUNS):
+        from reconciler.cli import runs
+
         sys.exit(runs.one_shot(config_path, options))
     if options["as_json"]:
         raise click.UsageError(
@@ -87,7 +89,7 @@ def _refuse_odd_mixtures(options: dict[str, Any]) -> None:
         raise click.UsageError("--dry-run goes with --once, --backfill or --sprint-sets.")
 
 
-for command in (people.status, people.review, people.map_, people.ignore, people.verify, examine.doctor, people.demo):
+for command in (people.status, people.review, people.map_, people.ignore, people.verify, people.doctor, people.demo):
     cli.add_command(command)
 
 

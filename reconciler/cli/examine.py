@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.words import as_json, print_json
+from reconciler.cli.words import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,21 +30,18 @@ LONGEST_S = 20.0
 """How long any one answer may take."""
 
 
-@click.command()
-@as_json
-@click.pass_obj
-def doctor(where: dict[str, Any], *, json_too: bool) -> None:
-    """Look whether all is set up right; writes nothing anywhere."""
+def run(config_path: Path, *, as_json: bool) -> int:
+    """Look at everything and print what was found; the exit status."""
     from reconciler import diagnosis
     from reconciler.doctor import exit_status, told
 
-    findings = _found(where["config"])
+    findings = _found(config_path)
     answer = told(findings)
-    if where["json"] or json_too:
+    if as_json:
         print_json(answer)
     else:
         click.echo(diagnosis.diagnosis(answer["checks"]))
-    sys.exit(exit_status(findings))
+    return exit_status(findings)
 
 
 def _found(config_path: Path) -> Sequence[Finding]:

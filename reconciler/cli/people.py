@@ -122,9 +122,11 @@ def _look_for_daemon(told: dict[str, Any], ledger: Path) -> None:
 
 def _width() -> int | None:
     """Tell how wide the terminal is; None when people read this in another way."""
+    if not sys.stdout.isatty():
+        return None
     import shutil
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns
 
 
 @click.command()
@@ -231,6 +233,16 @@ def _repaired(settings: Settings, rows: Sequence[Row], since: datetime | None) -
         from reconciler.reconcile import repair
 
         return repair(world, rows, since)
+
+
+@click.command()
+@as_json
+@click.pass_obj
+def doctor(where: dict[str, Any], *, json_too: bool) -> None:
+    """Look whether all is set up right; writes nothing anywhere."""
+    from reconciler.cli import examine
+
+    sys.exit(examine.run(where["config"], as_json=where["json"] or json_too))
 
 
 @click.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -115,6 +114,8 @@ def shown_path(path: Path) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Find the one that was most probably meant, whatever its case."""
+    import difflib  # noqa: PLC0415 - only for what is wrong
+
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1)
     return by_lower[close[0]] if close else None

@@ -1,7 +1,8 @@
 """All sections, keys and defaults of config.toml, each with the rule for its value.
 
 `Annotated[type, rule]` is read by `loading`; a key without a default must be set. Plain dataclasses, because building
-pydantic's models takes as long as all else that `reconciler status` does.
+pydantic's models takes as long as all else that `reconciler status` does; nobody compares them, and without a way to
+they are built in half the time.
 """
 
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ _SOURCES = (  # GitLab app/models/concerns/enums/ci/pipeline.rb, `sources`
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GitLabSettings:
     """Where pipelines are read."""
 
@@ -55,7 +56,7 @@ class GitLabSettings:
     sources: Annotated[tuple[str, ...], each(rules.one_of(*_SOURCES))] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RallySettings:
     """Where results go."""
 
@@ -71,7 +72,7 @@ class RallySettings:
     settle_after_seconds: Annotated[float, rules.seconds()] = 330
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LedgerSettings:
     """Where we keep what was seen and sent."""
 
@@ -79,7 +80,7 @@ class LedgerSettings:
     retention_days: Annotated[int, whole(1, 10_000)] = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MappingSettings:
     """Which Rally test case a test counts for."""
 
@@ -87,7 +88,7 @@ class MappingSettings:
     rally_field: Annotated[str, rules.optional(rules.identifier())] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ResultsSettings:
     """What a result says."""
 
@@ -99,7 +100,7 @@ class ResultsSettings:
     junit_paths: Annotated[tuple[str, ...], each(rules.pattern("**/*.xml"))] = ("**/*.xml",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttachmentsSettings:
     """Which files go with a result, and how."""
 
@@ -123,7 +124,7 @@ class AttachmentsSettings:
     keep_linked: Annotated[bool, rules.flag()] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SprintsSettings:
     """How sprint test sets are named and when they are looked after."""
 
@@ -136,7 +137,7 @@ class SprintsSettings:
     timezone: Annotated[tzinfo, rules.time_zone()] = UTC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LogSettings:
     """How much is said on standard error, and in which form."""
 
@@ -144,7 +145,7 @@ class LogSettings:
     json: Annotated[bool, rules.flag()] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricsSettings:
     """Where numbers can be read."""
 
@@ -152,7 +153,7 @@ class MetricsSettings:
     textfile: Annotated[Path | None, rules.optional_file()] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NotifySettings:
     """Who is told of trouble."""
 
@@ -162,7 +163,7 @@ class NotifySettings:
     stale_after_minutes: Annotated[int, whole(1, 10_000_000)] = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Settings:
     """The whole config; paths are absolute, secrets are fetched."""
 
