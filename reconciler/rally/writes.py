@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Attributes = dict[str, object]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_BEFORE, _BETWEEN, _AFTER = b'{"Batch":[', b",", b"]}"
 
 
 class Writes:
@@ -74,7 +73,7 @@ class Writes:
 
         `CollectionItems` is what Rally's own toolkits for Java and node send; pyral's two versions disagree.
         """
-        body = _json({"CollectionItems": [{"_ref": ref} for ref in refs]})
+        body = encoded({"CollectionItems": [{"_ref": ref} for ref in refs]})
         answer = self._single(place.write_url(f"{collection}/add"), body)
         if isinstance(answer, Rejected):
             return answer
@@ -90,15 +89,15 @@ class Writes:
 
         How an entry of this kind is answered is not known, so any answer to it will do.
         """
-        document = self._send_batch(place, [_json({"Entry": {"Path": f"/project/{place.project}", "Method": "GET"}})])
+        document = self._send_batch(place, [{"Entry": {"Path": f"/project/{place.project}", "Method": "GET"}}])
         _results_of(document, 1)
 
-    def _batch(self, place: wsapi.Place, entries: Sequence[bytes]) -> list[ObjectID | Rejected]:
+    def _batch(self, place: wsapi.Place, entries: Sequence[Attributes]) -> list[ObjectID | Rejected]:
         return read_batch(self._send_batch(place, entries), len(entries))
 
-    def _send_batch(self, place: wsapi.Place, entries: Sequence[bytes]) -> object:
+    def _send_batch(self, place: wsapi.Place, entries: Sequence[Attributes]) -> object:
         url = f"{place.service_url}/batch?workspace={place.workspace_ref}"
-        answer = self._post(url, _BEFORE + _BETWEEN.join(entries) + _AFTER)
+        answer = self._post(url, encoded({"Batch": entries}))
         if answer.status != 200:
             raise BatchRefused(f"Rally: HTTP {answer.status} for /batch")
         document: object = answer.document
@@ -141,22 +140,18 @@ def _no(errors: list[str]) -> Rejected:
     return Rejected("; ".join(errors)[:1000], conflict=any(map(wsapi.is_conflict, errors)))
 
 
-def entry(path: str, type_name: str, attributes: Attributes) -> bytes:
+def entry(path: str, type_name: str, attributes: Attributes) -> Attributes:
     """Write one element of a batch; clients that run wrap each in `Entry` (pyral 1.7's multiop.py)."""
-    return _json({"Entry": {"Path": path, "Method": "POST", "Body": {type_name.lower(): attributes}}})
+    return {"Entry": {"Path": path, "Method": "POST", "Body": {type_name.lower(): attributes}}}
 
 
 def single(type_name: str, attributes: Attributes) -> bytes:
     """Write one create or change."""
-    return _json({type_name: attributes})
+    return encoded({type_name: attributes})
 
 
-def text(value: str) -> bytes:
-    """Write one text, with its quotes and escapes."""
-    return _json(value)
-
-
-def _json(document: object) -> bytes:
+def encoded(document: object) -> bytes:
+    """Write anything as JSON; half a surrogate pair, which JSON cannot carry, becomes a question mark."""
     return _ENCODER.encode(document).encode("utf-8", "replace")
 
 

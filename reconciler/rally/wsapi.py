@@ -209,7 +209,7 @@ def envelope(document: object) -> tuple[str, Row]:
     """Find the root of an answer; ("", {}) when it has none that we know."""
     if isinstance(document, dict):
         for root in _ENVELOPES:
-            if isinstance(document.get(root), dict):
+            if root in document and isinstance(document[root], dict):
                 return root, document[root]
     return "", {}
 
@@ -225,9 +225,9 @@ def warnings_of(result: Row) -> list[str]:
 
 
 def _texts(value: object) -> list[str]:
-    if isinstance(value, list):
-        return [" ".join(str(one).split()) for one in value if one]
-    return [" ".join(str(value).split())] if value else []
+    if not value:
+        return []
+    return [" ".join(str(one).split()) for one in (value if isinstance(value, list) else [value]) if one]
 
 
 def refused(errors: list[str]) -> ReconcilerError:

@@ -23,6 +23,6 @@ def test_no_result_takes_more_than_it_was_said_to(text: str, duration_s: float, 
     result = TestCaseResult(KEY, Build(f"b{text}"), GREATEST, f"v{text}", at, duration_s, text, test_set)
     given = result_attributes(result, f"/workspace/{GREATEST}")
 
-    written = len(writes.entry("/testcaseresult/create", "TestCaseResult", given)) + 1
+    written = len(writes.encoded(writes.entry("/testcaseresult/create", "TestCaseResult", given))) + 1
 
     assert written <= size_in_batch(result) <= written + 50
