@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from reconciler.ledger.attachments import want
 from reconciler.ledger.standing import STANDING, restand_entries, restand_entry
-from reconciler.ledger.store import moment, stamp
+from reconciler.ledger.store import moment, placeholders, stamp
 from reconciler.ledger.views import held_back
 from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
 from reconciler.plan import Element, Entry, Group
@@ -203,7 +203,7 @@ class Entries:
     def confirm(self, created: Iterable[tuple[int, ObjectID]], now: datetime) -> None:
         """Write down that these intents were carried out, and as which object."""
         with self._store.transaction():
-            self._settle("state = 'done', object_id = ?", list(created), now)
+            self._settle("state = 'done', object_id", list(created), now)
 
     def unheard(self, entry_ids: Iterable[int], now: datetime) -> None:
         """Write down that no answer came: from now on, not from when it was written down, the request may live on.
@@ -220,7 +220,7 @@ class Entries:
         """Write down that Rally, or its schema, said No to these intents, and why."""
         with self._store.transaction():
             final = list(refused)
-            self._settle("state = 'refused', reason = ?", final, now)
+            self._settle("state = 'refused', reason", final, now)
             self._store.run_many("DELETE FROM attachments WHERE entry_id = ?", ([entry_id] for entry_id, _ in final))
 
     def withdraw(self, entry_ids: Iterable[int], why: str, now: datetime) -> None:
@@ -277,7 +277,7 @@ class Entries:
             [key.pipeline_id, key.formatted_id, key.revision],
         )
         if known and known[0][1] == "intended":
-            self._settle("state = 'done', object_id = ?", [(known[0][0], result.object_id)], now)
+            self._settle("state = 'done', object_id", [(known[0][0], result.object_id)], now)
         if known:
             return 0
         self._store.run(
@@ -319,13 +319,16 @@ class Entries:
 
     def _settle(self, step: str, values: Sequence[tuple[int, object]], now: datetime) -> None:
         at, entry_ids = stamp(now), [entry_id for entry_id, _ in values]
-        touched = self._store.run_many(
-            f"UPDATE entries SET {step}, settled_at = ? WHERE entry_id = ? AND state = 'intended'",
-            ((value, at, entry_id) for entry_id, value in values),
+        if not values:
+            return
+        touched = self._store.run(
+            f"UPDATE entries SET {step} = v.column2, settled_at = ? FROM (VALUES {placeholders(values)}) AS v"
+            " WHERE entry_id = v.column1 AND state = 'intended'",
+            [at, *chain.from_iterable(values)],
         )
         if touched != len(values):
             raise AssertionError(f"one of the entries {entry_ids} is not intended: it cannot take the step {step}")
-        self._store.run_many("DELETE FROM remakes WHERE entry_id = ?", ([entry_id] for entry_id in entry_ids))
+        self._store.run(f"DELETE FROM remakes WHERE entry_id IN ({', '.join('?' * len(entry_ids))})", entry_ids)
         restand_entries(self._store, entry_ids)
 
     def _note(self, now: datetime, what: str, key: str, detail: str) -> None:
@@ -337,12 +340,12 @@ def insert_drafts(store: Store, drafts: Sequence[Draft], now: datetime) -> list[
     first = int(store.value("SELECT COALESCE(MAX(entry_id), 0) + 1 FROM entries"))
     numbered = list(enumerate(drafts, first))
     at = stamp(now)
-    store.run_many(
+    store.insert(
         "INSERT INTO entries (entry_id, pipeline_id, formatted_id, revision, build, test_case, verdict, date,"
-        " duration_s, intended_at, test_set, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')",
-        ((entry_id, *_draft_row(draft), at, draft.test_set) for entry_id, draft in numbered),
+        " duration_s, intended_at, test_set, state)",
+        ((entry_id, *_draft_row(draft), at, draft.test_set, "intended") for entry_id, draft in numbered),
     )
-    store.run_many(
+    store.insert(
         _CONTRIBUTE,
         (
             (entry_id, test, int(position == 0))
@@ -364,13 +367,13 @@ def _draft_row(draft: Draft) -> tuple[object, ...]:
 
 
 def _contribute(store: Store, entry_id: int, tests: Sequence[int], *, decides: bool) -> None:
-    store.run_many(
+    store.insert(
         _CONTRIBUTE,
         ((entry_id, test, int(decides and position == 0)) for position, test in enumerate(tests)),
     )
 
 
-_CONTRIBUTE = "INSERT INTO contributions VALUES (?, ?, ?)"
+_CONTRIBUTE = "INSERT INTO contributions"
 _moment = lru_cache(maxsize=1024)(moment)  # the tests of one job share one instant
 _stamp = lru_cache(maxsize=1024)(stamp)
 

@@ -59,7 +59,7 @@ class JobReading:
                 first = int(self._store.value("SELECT COALESCE(MAX(test_id), 0) + 1 FROM tests"))
                 counted = _Counted(runs)
                 rows = (self._test_row(first + place, (report, name), run) for place, run in enumerate(counted))
-                self._store.run_many(_INSERT_TEST, rows)
+                self._store.insert(_INTO_TESTS, rows)
                 self._store.run("UPDATE reports SET tests = ? WHERE report_id = ?", [counted.count, report])
         except BaseException:
             self._subjects.clear()  # some may have been rolled back
@@ -218,7 +218,7 @@ class _Counted:
             yield run
 
 
-_INSERT_TEST = (
+_INTO_TESTS = (
     "INSERT INTO tests (test_id, report_id, job_id, pipeline_id, subject_id, ordinal, outcome, flaky, attempts,"
-    " duration_s, message, evidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " duration_s, message, evidence)"
 )

@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import LedgerBusy, LedgerUnusable
@@ -26,6 +27,8 @@ else:
 
 BUSY_TIMEOUT_S = 30
 PROBLEMS_TOLD = 20
+ROWS_AT_ONCE = 50
+"""How many rows one statement inserts."""
 _PRAGMAS = (
     "foreign_keys=ON",
     "synchronous=FULL",
@@ -33,6 +36,12 @@ _PRAGMAS = (
     "trusted_schema=OFF",
     "temp_store=MEMORY",  # each row written keeps the pages it changes until it is whole; in a file they cost 16 writes
 )
+
+
+def placeholders(rows: Sequence[Sequence[Any]]) -> str:
+    """Write the placeholders of rows that are equally long."""
+    row = f"({', '.join('?' * len(rows[0]))})"
+    return ", ".join([row] * len(rows))
 
 
 def stamp(moment: datetime) -> str:
@@ -136,6 +145,16 @@ class Store:
     def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> int:
         """Execute one writing statement for each parameter row, inside a transaction; the rows touched in all."""
         return self.connection.executemany(sql, parameters).rowcount
+
+    def insert(self, into: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows inside a transaction; `into` is the statement as far as VALUES.
+
+        Some at once: SQLite lets other threads run at each row that is inserted by a statement of its own, and then has
+        to wait for them.
+        """
+        left = iter(rows)
+        while some := list(islice(left, ROWS_AT_ONCE)):
+            self.connection.execute(f"{into} VALUES {placeholders(some)}", [*chain.from_iterable(some)])
 
     def close(self) -> None:
         """Close the connection; the write-ahead log is folded in when it is the last one."""
