@@ -1,8 +1,8 @@
 """All sections, keys and defaults of config.toml, each with the rule for its value.
 
 `Annotated[type, rule]` is read by `loading`; a key without a default must be set. Plain dataclasses, because building
-pydantic's models takes as long as all else that `reconciler status` does; no code of ours compares them, and without a way to
-they are built in half the time.
+pydantic's models takes as long as all else that `reconciler status` does. No code of ours compares them, and without a
+way to they are built in half the time.
 """
 
 from collections.abc import Iterator
