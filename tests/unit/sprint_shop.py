@@ -108,6 +108,7 @@ class Team:
     story: WorkItem
     ledger: Ledger
     config: SprintsSettings = field(default_factory=SprintsSettings)
+    at_once: int = 4
     results: ResultsSettings = field(default_factory=ResultsSettings)
     stop: threading.Event = field(default_factory=threading.Event)
     warnings: list[str] = field(default_factory=list)
@@ -132,7 +133,7 @@ class Team:
 
     def once(self, order: Order | None = None, *, ledger: Ledger | None = None) -> Outcome:
         """Make a pass, perhaps with another ledger."""
-        rally = building.rally_settings(max_concurrency=4)
+        rally = building.rally_settings(max_concurrency=self.at_once)
         settings = replace(building.settings(rally, self.results), sprints=self.config)
         world = World(self.gitlab, self.rally, ledger or self.ledger, settings, self.stop, self.clock)
         outcome = reconcile(world, (), order or Order("once"))

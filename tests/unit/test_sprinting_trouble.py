@@ -227,6 +227,7 @@ def test_a_set_that_rally_refuses_is_told_and_not_tried_again(shop: Team) -> Non
     """Until people make one of its name; the sprint of another project has its own."""
     mobile = shop.rally.add_project("Mobile")
     shop.sprint_of("Sprint 8", project=mobile)
+    shop.at_once = 1  # so that the first of the two sets gets the No
     shop.rally.sprint_steps.append(says_no([0], "Validation error: TestSet.Colour should not be null"))
     assert shop.once().exit_status == EXIT_DONE
     assert shop.warned("refuses a test set") == 1
