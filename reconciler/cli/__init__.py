@@ -17,7 +17,7 @@ from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, MUCH, Recon
 
 RUNS = ("once", "backfill", "sprint_sets")
 """The one-shots, of which a command line has one."""
-GARBAGE = 20_000
+GARBAGE = 5_000
 """New objects after which Python looks for garbage; at its own 700, imports alone have it look hundreds of times."""
 OF_BACKFILL = ("since", "until", "projects", "yes", "requests_per_second")
 
