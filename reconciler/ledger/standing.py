@@ -25,26 +25,31 @@ AND NOT EXISTS (SELECT 1 FROM contributions c2 CROSS JOIN entries e2 USING (entr
 AND (e.formatted_id IN (SELECT formatted_id FROM targets WHERE subject_id = t.subject_id)
     OR NOT EXISTS (SELECT 1 FROM targets WHERE subject_id = t.subject_id))
 """
-_OUTDATED = """
-NOT EXISTS (SELECT 1 FROM entries e3 WHERE e3.pipeline_id = e.pipeline_id AND e3.formatted_id = e.formatted_id
-    AND e3.revision > e.revision)
-AND EXISTS (SELECT 1 FROM outdated o WHERE o.entry_id = e.entry_id)
-AND EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.formatted_id = e.formatted_id
-    AND g.object_id IS {})
+_PENDING, _HELD, _REFUSED, _SENT, _MERGED = range(5)
+_LEFT_OF_OUTDATED = f"""
+CASE WHEN EXISTS (SELECT 1 FROM outdated o WHERE o.entry_id = e.entry_id)
+    AND NOT EXISTS (SELECT 1 FROM entries e3 WHERE e3.pipeline_id = e.pipeline_id
+        AND e3.formatted_id = e.formatted_id AND e3.revision > e.revision)
+THEN (SELECT CASE WHEN g.object_id IS NULL THEN {_HELD} ELSE {_PENDING} END
+    FROM targets g WHERE g.subject_id = t.subject_id AND g.formatted_id = e.formatted_id) END
+"""
+_BY_ENTRIES = f"""
+(SELECT MIN(CASE e.state WHEN 'intended' THEN {_PENDING} ELSE COALESCE({_LEFT_OF_OUTDATED}, CASE
+    WHEN e.state = 'refused' THEN {_REFUSED} WHEN c.decided THEN {_SENT} ELSE {_MERGED} END) END) {_COUNTS})
+"""
+_WAITS_FOR_CASE = f"""
+CASE WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NULL AND NOT EXISTS (
+    SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
+    WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id AND e.state = 'done')) THEN {_HELD} ELSE 9 END
 """
 STANDING = f"""CASE
 WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
     WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id)) THEN 'pending'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND (e.state = 'intended' OR {_OUTDATED.format("NOT NULL")})) THEN 'pending'
-WHEN EXISTS (SELECT 1 FROM targets g WHERE g.subject_id = t.subject_id AND g.object_id IS NULL AND NOT EXISTS (
-    SELECT 1 FROM contributions c CROSS JOIN entries e USING (entry_id)
-    WHERE c.test_id = t.test_id AND e.formatted_id = g.formatted_id AND e.state = 'done')) THEN 'held'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND {_OUTDATED.format("NULL")}) THEN 'held'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'refused') THEN 'refused'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done' AND c.decided) THEN 'sent'
-WHEN EXISTS (SELECT 1 {_COUNTS} AND e.state = 'done') THEN 'merged'
-ELSE t.state END"""
+ELSE CASE MIN(COALESCE({_BY_ENTRIES}, 9), {_WAITS_FOR_CASE})
+    WHEN {_PENDING} THEN 'pending' WHEN {_HELD} THEN 'held' WHEN {_REFUSED} THEN 'refused'
+    WHEN {_SENT} THEN 'sent' WHEN {_MERGED} THEN 'merged' ELSE t.state END
+END"""
 
 
 def restand_entry(store: Store, entry_id: int) -> None:

@@ -471,6 +471,12 @@ CREATE TABLE backlog (
 CREATE INDEX backlog_in_order ON backlog (backfill_id, is_read, created_at, pipeline_id);
 """
 
+_OF_SUBJECT = """
+-- without the state, which changes once for each test: then the index changes as often
+DROP INDEX tests_of_subject;
+CREATE INDEX tests_of_subject ON tests (subject_id);
+"""
+
 STEPS = {
     "0001_first": _FIRST,
     "0002_attachments": _ATTACHMENTS,
@@ -479,5 +485,6 @@ STEPS = {
     "0005_remakes": _REMAKES,
     "0006_tallies": TALLIES,
     "0007_backfills": BACKFILLS,
+    "0008_tests_of_subject": _OF_SUBJECT,
 }
 """By name, in order; a further one stands behind them."""
