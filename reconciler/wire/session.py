@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -35,6 +36,8 @@ MAX_IDLE_S = 3.0
 Servers close idle ones after 5 s (Apache, Node) or later; a request that meets that close in flight fails with a reset,
 and then nobody can tell whether a POST was done.
 """
+
+_READ_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,28 @@ class ServiceSession(requests.Session):
         if not options.get("stream"):
             _blot_out_credentials(response)
         return response
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Add the session's headers and authentication; its parameters and cookies, of which it has none, cost as much.
+
+        That is 50 µs less for each request, where what follows takes 400.
+        """
+        headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(self.headers)
+        headers.update(request.headers or {})
+        prepared = requests.PreparedRequest()
+        prepared.prepare(
+            method=str(request.method).upper(),
+            url=request.url,
+            headers={name: value for name, value in headers.items() if value is not None},
+            files=request.files,
+            data=request.data,
+            params=request.params,
+            auth=request.auth if request.auth is not None else self.auth,
+            cookies=request.cookies,
+            hooks=request.hooks,
+            json=request.json,
+        )
+        return prepared
 
     def merge_environment_settings(
         self,
@@ -208,7 +233,10 @@ class _Transport(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401 - requests' signature
         options["timeout"] = self._timeout
-        return super().send(request, *args, **options)
+        response = super().send(request, *args, **options)
+        if not (options.get("stream") or response.is_redirect):
+            response._content = b"".join(response.iter_content(_READ_BYTES))  # noqa: SLF001 - `content` reads 10 kB at a time
+        return response
 
 
 class _Fresh:
