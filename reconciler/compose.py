@@ -40,11 +40,14 @@ class Composer:
     settings: Settings
     _lines: dict[PipelineId, PipelineLine] = field(default_factory=dict)
     _homes: dict[ObjectID, Sequence[sprints.Membership]] = field(default_factory=dict)
+    _builds: dict[tuple[PipelineId, int], Build] = field(default_factory=dict)
+    verdicts: Verdicts = field(init=False)
+    """Which verdicts the config gives to outcomes."""
 
-    @property
-    def verdicts(self) -> Verdicts:
-        """Which verdicts the config gives to outcomes."""
-        return Verdicts(self.settings.results.skipped, self.settings.results.flaky)
+    def __post_init__(self) -> None:
+        """Read the config's words."""
+        words = self.settings.results
+        object.__setattr__(self, "verdicts", Verdicts(words.skipped, words.flaky))
 
     def parcels(self, adds: Iterable[Add]) -> Iterator[Parcel]:
         """Write results, one after another; what the ledger knows of their tests is fetched for some at once."""
@@ -72,7 +75,8 @@ class Composer:
         """Find the sprint's set that a result carries."""
         if add.test_case not in self._homes:
             self._homes[add.test_case] = self.ledger.sprints.memberships(add.test_case)
-        return sprints.home_of(add.date, self._homes[add.test_case])
+        memberships = self._homes[add.test_case]
+        return sprints.home_of(add.date, memberships) if memberships else None
 
     def forget_homes(self) -> None:
         """Look anew into the sprints' sets: a place in one of them may have been refused."""
@@ -87,8 +91,12 @@ class Composer:
 
     def build(self, key: Key, iid: int) -> Build:
         """Name the Build of a pipeline's results."""
-        template = self.settings.results.build
-        return Build(template.format(pipeline_id=key.pipeline_id, project_id=key.project_id, pipeline_iid=iid))
+        named = self._builds.get((key.pipeline_id, iid))
+        if named is None:
+            template = self.settings.results.build
+            text = template.format(pipeline_id=key.pipeline_id, project_id=key.project_id, pipeline_iid=iid)
+            named = self._builds[key.pipeline_id, iid] = Build(text)
+        return named
 
     def _notes(
         self, add: Add, tests: Sequence[Contribution], files: Sequence[Wanted], metrics: Sequence[tuple[str, str, str]]
@@ -98,7 +106,7 @@ class Composer:
             self._lines[pipeline] = self.ledger.entries.pipeline_line(pipeline)
         line, verdicts = self._lines[pipeline], self.verdicts
         troubles = dict.fromkeys(
-            f"The files of job {test.job_name} cannot be had: {test.files_note}" for test in tests if test.files_note
+            [f"The files of job {test.job_name} cannot be had: {test.files_note}" for test in tests if test.files_note]
         )
         return notes.render(
             notes.Content(

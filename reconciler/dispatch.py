@@ -272,7 +272,7 @@ class Dispatcher(Generic[Item, Payload]):
             if len(letters) <= self._batch_size:  # else it was on its way already when another shrank the batches
                 self._batch_size = max(1, self._batch_size // 2)
             self.sent.down.append(str(error))
-            which = _listed([letter.item.title for letter in letters])
+            which = _listed(letters)
             logger.warning(
                 f"Rally gave no answer about {self._desk.what}: asked later",
                 sent=len(letters),
@@ -347,7 +347,7 @@ class Dispatcher(Generic[Item, Payload]):
             created=len(created),
             refused=len(refused),
             conflicts=len(rejected) - len(refused),
-            which=_listed([letter.item.title for letter in letters]),
+            which=_listed(letters),
             **({"pipelines": _listed(sorted(pipelines))} if pipelines else {}),
             object_ids=_listed([object_id for _, object_id in created]),
         )
@@ -375,6 +375,6 @@ class Dispatcher(Generic[Item, Payload]):
 
 def _listed(things: Sequence[object]) -> str:
     """Write them in a row; of many, the first and the last."""
-    if len(things) > LISTED:
-        return f"{things[0]} … {things[-1]}"
-    return ", ".join(map(str, things))
+    told = [things[0], things[-1]] if len(things) > LISTED else things
+    texts = [thing.item.title if isinstance(thing, Letter) else str(thing) for thing in told]
+    return (" … " if len(things) > LISTED else ", ").join(texts)

@@ -53,17 +53,15 @@ class ResultSchema:
     """The attributes of TestCaseResult."""
 
     attributes: Mapping[str, Attribute]
+    verdicts: frozenset[str] = field(init=False)
+    """The words that a Verdict may be."""
     _trouble: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find out what is wrong with every result of ours."""
-        object.__setattr__(self, "_trouble", self._never())
-
-    @property
-    def verdicts(self) -> frozenset[str]:
-        """The words that a Verdict may be."""
+        """Find out what is the same for every result of ours."""
         allowed = self.attributes["Verdict"].allowed if "Verdict" in self.attributes else frozenset()
-        return allowed or frozenset(verdict.value for verdict in Verdict)
+        object.__setattr__(self, "verdicts", allowed or frozenset(verdict.value for verdict in Verdict))
+        object.__setattr__(self, "_trouble", self._never())
 
     def check(self, result: TestCaseResult) -> str:
         """Tell why Rally would not take a result; "" when it can be expected to.

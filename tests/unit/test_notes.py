@@ -91,7 +91,7 @@ def test_the_parts_come_in_the_order_in_which_they_are_needed() -> None:
             "<div>The files of job e2e cannot be had</div>",
             "<li>load = 1.2 s</li>",
             "1 test failed first and passed only on a rerun.",
-            "GitLab&#x27;s own test report",
+            "GitLab's own test report",
             "Duration is in seconds: 3.750",
             "\n<div>42/17/TC12/1</div>",
         ],
@@ -331,7 +331,7 @@ def test_files_may_be_called_as_they_like() -> None:
 def test_gitlabs_own_report_is_said_to_lack_properties_and_files() -> None:
     """Their output may be there, so nothing is said against it."""
     notes = render(_content(FAILED, lossy=True))
-    assert "without the tests&#x27; properties and files; their output is there as far as GitLab kept it.<" in notes
+    assert "without the tests' properties and files; their output is there as far as GitLab kept it.<" in notes
 
 
 def test_a_result_without_tests_still_has_its_key() -> None:
