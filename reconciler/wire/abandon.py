@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Generic, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOOK_S = 0.2
+_IDLE_S = 10.0  # how long a thread waits for a further call: to start one costs half as much as a whole exchange
 
 
 class LeftBehind(Exception):
@@ -25,7 +27,7 @@ class LeftBehind(Exception):
 
 
 def run(call: Callable[[], T], stop: threading.Event, *, longest_s: float, grace_s: float = 0.0) -> T:
-    """Run `call` in a thread of its own, for at most `longest_s`, or `grace_s` from when `stop` is set.
+    """Run `call` in another thread, for at most `longest_s`, or `grace_s` from when `stop` is set.
 
     Name look-ups, connects and reads of sockets can be interrupted in no other way that is sure. A thread that is left
     behind ends by its time-outs, or with the process.
@@ -34,9 +36,10 @@ def run(call: Callable[[], T], stop: threading.Event, *, longest_s: float, grace
         LeftBehind: it did not end in time.
     """
     running = _Running(call)
+    _give_away(running)
     give_up_at = time.monotonic() + longest_s
     stopping = False
-    while not running.ended.wait(_LOOK_S):
+    while not running.ended.acquire(timeout=_LOOK_S):
         if not stopping and stop.is_set():
             stopping = True
             give_up_at = min(give_up_at, time.monotonic() + grace_s)
@@ -47,21 +50,56 @@ def run(call: Callable[[], T], stop: threading.Event, *, longest_s: float, grace
 
 class _Running(Generic[T]):
     def __init__(self, call: Callable[[], T]) -> None:
-        self.ended = threading.Event()
+        self.ended = threading.Lock()
+        """Held until then."""
+        self.ended.acquire()
+        self._context = copy_context()
         self._call = call
         self._value: list[T] = []
         self._error: BaseException | None = None
-        threading.Thread(target=copy_context().run, args=(self._run,), name="exchange", daemon=True).start()
 
     def result(self) -> T:
         if self._error is not None:
             raise self._error
         return self._value[0]
 
-    def _run(self) -> None:
+    def run(self) -> None:
         try:
-            self._value.append(self._call())
+            self._value.append(self._context.run(self._call))
         except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that waits for it
             self._error = error
-        finally:
-            self.ended.set()
+
+
+_Inbox = SimpleQueue[_Running[Any]]
+_idle: list[_Inbox] = []
+"""Of threads that wait for a call; the last one to have ended one is the first to get the next."""
+
+
+def _give_away(running: _Running[Any]) -> None:
+    try:
+        inbox = _idle.pop()
+    except IndexError:
+        inbox = SimpleQueue()
+        threading.Thread(target=_work, args=(inbox,), name="exchange", daemon=True).start()
+    inbox.put(running)
+
+
+def _work(inbox: _Inbox) -> None:
+    while (running := _next(inbox)) is not None:
+        running.run()
+        _idle.append(inbox)
+        running.ended.release()
+        del running  # with what it fetched
+
+
+def _next(inbox: _Inbox) -> _Running[Any] | None:
+    """Wait for a call; None when it is time to end."""
+    try:
+        return inbox.get(timeout=_IDLE_S)
+    except Empty:
+        pass
+    try:
+        _idle.remove(inbox)
+    except ValueError:  # somebody has just taken it, and is about to put a call in
+        return inbox.get()
+    return None
