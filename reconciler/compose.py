@@ -9,6 +9,7 @@ from reconciler import notes, sprints
 from reconciler.evidence import Rules, Wanted, wanted
 from reconciler.model import Build, TestCaseResult
 from reconciler.plan import Verdicts
+from reconciler.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.plan import Add
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parcel:
     """A result and the files that it is to have."""
 

@@ -14,6 +14,7 @@ from loguru import logger
 from reconciler.errors import BatchRefused, NoAnswer, NotDone, ServiceDown, Stopped, Unauthorized
 from reconciler.model import Rejected
 from reconciler.plan import Add
+from reconciler.record import record
 from reconciler.waiting import Item, Waiting
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Sent:
     """Rally is away or says No to us as a whole: nothing more is sent in this pass."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Letter(Generic[Item, Payload]):
     """One thing on its way."""
 

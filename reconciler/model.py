@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NewType
 
+from reconciler.record import record
+
 if TYPE_CHECKING:
     from datetime import date, datetime
     from typing import BinaryIO
@@ -133,7 +135,7 @@ class Outcome(StrEnum):
     PASSED = "passed"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TestRun:
     """One `<testcase>` element as its report tells it; text is free of characters that XML forbids."""
 
@@ -192,7 +194,7 @@ class TestCase:
     """The value of `mapping.rally_field`, when that is set."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Key:
     """What a result is, derived from what it stands for; written on the Rally object as its last line of Notes."""
 
@@ -218,7 +220,7 @@ class Key:
 _KEY = re.compile(r"([0-9]{1,18})/([0-9]{1,18})/(TC[0-9]{1,18})/([0-9]{1,9})")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TestCaseResult:
     """A TestCaseResult to be created in Rally."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import terminal
 from reconciler.model import Key, Verdict
+from reconciler.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,7 +54,7 @@ _INLINE = frozenset(_INLINE_TAGS.split())
 _UNSEEN = " \t\r\n\f\u00a0\u200b\u200c\u200d\u2060\ufeff"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TestLine:
     """One test of a result, as Notes show it; every text is from outside and may hold anything."""
 
@@ -92,7 +93,7 @@ class MissingLine:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Content:
     """What one result's Notes tell; `tests` are the contributing ones, worst first."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.model import Key, Outcome, Verdict
+from reconciler.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,7 +46,7 @@ def badness(verdict: str) -> int:
 _RANKS = {verdict.value: rank for rank, verdict in enumerate(Verdict)} | {Verdict.PASS.value: len(Verdict)}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Element:
     """One test case element of a newest attempt, as a candidate for one test case's result."""
 
@@ -77,7 +78,7 @@ class Entry:
     """It was found in Rally: made by another ledger, or by one that is lost."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Group:
     """All that decides about one (pipeline, test case)."""
 
@@ -91,7 +92,7 @@ class Group:
     """By revision, oldest first."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Add:
     """Create this result; Notes are written when it is sent."""
 

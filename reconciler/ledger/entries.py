@@ -15,6 +15,7 @@ from reconciler.ledger.store import moment, placeholders, stamp
 from reconciler.ledger.views import held_back
 from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
 from reconciler.plan import Element, Entry, Group
+from reconciler.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,7 +40,7 @@ class Intent:
     intended_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Draft:
     """A result about to be created, as far as the ledger keeps it."""
 
@@ -50,7 +51,7 @@ class Draft:
     test_set: ObjectID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Contribution:
     """One test of a result, as Notes tell it."""
 
