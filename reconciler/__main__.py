@@ -1,5 +1,24 @@
-"""`python -m reconciler` is the command `reconciler`."""
+"""The command `reconciler`, also as `python -m reconciler`."""
 
-from reconciler.cli import main
+from __future__ import annotations
 
-main()
+import gc
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+GARBAGE = 5_000
+"""New objects after which Python looks for garbage; at its own 700, imports alone have it look hundreds of times."""
+
+
+def main() -> NoReturn:
+    """Run the command line; what it imports is imported here, with the patience above."""
+    gc.set_threshold(GARBAGE)
+    from reconciler.cli import main as command  # noqa: PLC0415 - see above
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

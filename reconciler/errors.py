@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from reconciler.problem import Problem
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -104,21 +104,6 @@ class NotAgreed(ReconcilerError):
     """A person, or the lack of `--yes`, said No before anything was sent."""
 
     exit_status = EXIT_USAGE
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake in a file that a person wrote."""
-
-    file: Path
-    line: int
-    column: int
-    what: str
-    todo: str
-
-    def __str__(self) -> str:
-        """Read as `FILE:LINE:COL: what: what to do`."""
-        return f"{self.file}:{self.line}:{self.column}: {self.what}: {self.todo}"
 
 
 class ConfigError(ReconcilerError):

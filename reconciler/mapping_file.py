@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.errors import EXIT_USAGE, ConfigError, Problem, ReconcilerError
+from reconciler.errors import EXIT_USAGE, ConfigError, ReconcilerError
 from reconciler.mapping import ANY, IGNORE, REGEX, Row, compile_rule, is_formatted_id
+from reconciler.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from json import dumps
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -37,7 +37,7 @@ def proxy_passwords(environ: Mapping[str, str]) -> Iterator[str]:
         if name.lower().endswith("_proxy") and at:
             login = login.rpartition("//")[2]
             _, _, password = login.partition(":")
-            yield from (login, password, unquote(password), b64encode(unquote(login).encode()).decode())
+            yield from (login, password, unquote(password), b2a_base64(unquote(login).encode(), newline=False).decode())
 
 
 class Redaction:

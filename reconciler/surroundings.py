@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from reconciler.alarms import Alarm, Alarms
     from reconciler.config import Settings
-    from reconciler.errors import Problem
     from reconciler.mapping import Row
+    from reconciler.problem import Problem
     from reconciler.sd_notify import Supervisor
     from reconciler.signals import Signals
     from reconciler.vitals import Vitals

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from reconciler import __version__
 from reconciler.cli import people
-from reconciler.cli.words import JSON_HELP, help_width
+from reconciler.cli.words import JSON_HELP, FilePath, help_width
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, MUCH, ReconcilerError, Stopped
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUNS = ("once", "backfill", "sprint_sets")
 """The one-shots, of which a command line has one."""
-GARBAGE = 5_000
-"""New objects after which Python looks for garbage; at its own 700, imports alone have it look hundreds of times."""
 OF_BACKFILL = ("since", "until", "projects", "yes", "requests_per_second")
 
 
@@ -27,7 +26,7 @@ OF_BACKFILL = ("since", "until", "projects", "yes", "requests_per_second")
     context_settings={"help_option_names": ["-h", "--help"], "terminal_width": help_width()},
 )
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), default=Path("config.toml"), show_default=True,
+    "--config", "config_path", type=FilePath(), default="config.toml", show_default=True,
     help="The config file; relative paths in it are relative to its folder.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
@@ -106,7 +105,6 @@ def _journal_mark() -> str:
 
 def main() -> NoReturn:
     """Run the command line; every expected error is one line (a config's, one line for each mistake) and its status."""
-    gc.set_threshold(GARBAGE)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as asked:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.config import Settings
-    from reconciler.errors import Problem
     from reconciler.gitlab import GitLabAdapter
     from reconciler.ledger.ledger import Ledger
     from reconciler.mapping import Row
+    from reconciler.problem import Problem
     from reconciler.rally import RallyAdapter
     from reconciler.reconcile import World
 

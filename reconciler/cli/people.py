@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli import building
-from reconciler.cli.words import as_json, instant, print_json
+from reconciler.cli.words import FilePath, as_json, instant, print_json
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from reconciler.config import Settings
     from reconciler.ledger.store import Store
@@ -246,9 +246,7 @@ def doctor(where: dict[str, Any], *, json_too: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--keep", type=click.Path(path_type=Path), help="Keep config, mapping and ledger of the demo in this folder."
-)
+@click.option("--keep", type=FilePath(), help="Keep config, mapping and ledger of the demo in this folder.")
 def demo(keep: Path | None) -> None:
     """Run the main job against stand-ins for GitLab and Rally on this machine."""
     from reconciler.sandbox import demo as sandbox

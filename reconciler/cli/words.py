@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 JSON_HELP = "Print JSON for machines; the log goes to standard error."
 WIDEST, NARROWEST = 80, 50
 as_json = click.option("--json", "json_too", is_flag=True, help=JSON_HELP)
+
+
+class FilePath(click.Path):
+    """A path; pathlib is imported when one is given, for it is a twentieth of `--help`."""
+
+    def coerce_path_result(self, value: str | os.PathLike[str]) -> Path:
+        """Make it one of pathlib's."""
+        from pathlib import Path
+
+        return Path(value)
 
 
 def help_width() -> int:

@@ -13,7 +13,8 @@ from reconciler.config.rule import Place, Rule, Wrong, nearest, shown, title_of
 from reconciler.config.secret import Secret
 from reconciler.config.settings import SECTIONS, Settings
 from reconciler.config.toml_lines import TomlLines
-from reconciler.errors import ConfigError, Problem
+from reconciler.errors import ConfigError
+from reconciler.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

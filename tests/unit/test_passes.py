@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reconciler.alarms import Alarm, Alarms
-from reconciler.errors import LedgerUnusable, Problem, Unauthorized
+from reconciler.errors import LedgerUnusable, Unauthorized
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.order import Order
 from reconciler.passes import DENIED_EVERY_S, DENIED_FOR_S, Passes
+from reconciler.problem import Problem
 from reconciler.reconcile import World
 from reconciler.sd_notify import Supervisor
 from reconciler.surroundings import Surroundings
