@@ -95,3 +95,12 @@ def test_a_thread_without_calls_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.01)
     assert not {thread.ident for thread in threading.enumerate()} - names
     assert _run_in() != threading.get_ident()
+
+
+def test_a_thread_that_is_about_to_end_still_does_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its patience may be over in the moment in which it is taken."""
+    patience_s = 0.002
+    monkeypatch.setattr(abandon, "_IDLE_S", patience_s)
+    for turn in range(500):
+        assert abandon.run(lambda: "done", NEVER, longest_s=LONG_S) == "done"
+        time.sleep(patience_s * (0.8 + turn % 5 / 10))
