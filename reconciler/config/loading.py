@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import MISSING, Field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,12 +13,13 @@ from reconciler.config import overrides
 from reconciler.config.rule import Place, Rule, Wrong, nearest, shown, title_of
 from reconciler.config.secret import Secret
 from reconciler.config.settings import SECTIONS, Settings
-from reconciler.config.toml_lines import TomlLines
 from reconciler.errors import ConfigError
 from reconciler.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from reconciler.config.toml_lines import TomlLines
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _SYNTAX_TODO = (
@@ -96,10 +98,16 @@ class _Reading:
 
     def __init__(self, path: Path, text: str, place: Place) -> None:
         self._path = path
-        self._lines = TomlLines(text)
+        self._text = text
         self._place = place
         self._variables = overrides.given(place.environ)
         self._problems: list[Problem] = []
+
+    @cached_property
+    def _lines(self) -> TomlLines:
+        from reconciler.config.toml_lines import TomlLines  # noqa: PLC0415 - a config without mistakes does without
+
+        return TomlLines(self._text)
 
     def settings(self, document: dict[str, Any], look_into_mapping: Callable[[Path], Sequence[Problem]]) -> Settings:
         self._report_unknown_sections(document)
