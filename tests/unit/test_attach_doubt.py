@@ -29,6 +29,7 @@ def shop() -> Iterator[Depot]:
     opened.job("pay_TC1!", files=FILES)
     with closing(opened.ledger.store):
         yield opened
+        opened.ledger.store.close()  # another by now, perhaps
 
 
 # --- contents --------------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def test_what_rally_refuses_again_is_not_told_twice(shop: Depot, lost: bool) -> 
     shop.once()
     before = shop.attached()
     assert [name for name, _ in before["TC1/1"]] == ["2.txt", "not attached.txt", "test_output.log"]
-    with closing((in_memory() if lost else copy).store) as store:
+    with closing(copy.store), closing((in_memory() if lost else copy).store) as store:
         shop.ledger = Ledger(store, skips_count=False)
         assert shop.once().exit_status == EXIT_DONE
         assert shop.attached() == before

@@ -145,6 +145,7 @@ def audit() -> Iterator[Audit]:
     made.rally = rally
     with closing(made.ledger.store):
         yield Audit(made, rally)
+        made.ledger.store.close()  # another by now, perhaps
 
 
 def found(verified: Verified) -> dict[str, Any]:
