@@ -20,6 +20,7 @@ from reconciler.waiting import Item, Waiting
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from reconciler.config import RallySettings
@@ -80,11 +81,22 @@ class Letter(Generic[Item, Payload]):
     payload: Payload
 
 
+class Book(Protocol):
+    """The part of the ledger that a desk writes into."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Write several things in one transaction."""
+
+
 class Desk(Protocol[Item, Payload]):
     """What a dispatcher asks and tells about one kind of creates; in its own thread, but for `create`."""
 
     what: str
     """Their name for a person, in the plural."""
+
+    @property
+    def ledger(self) -> Book:
+        """Where it writes things down."""
 
     def compose(self, items: Sequence[Item]) -> Iterable[Payload]:
         """Write what is sent of each, when it is taken; perhaps not all are."""
@@ -133,6 +145,8 @@ class Dispatcher(Generic[Item, Payload]):
         self._paused_s = 0.0
         self._not_before = 0.0
         self._more: Callable[[], Iterable[Item] | None] | None = None
+        self._made: list[tuple[Letter[Item, Payload], ObjectID]] = []
+        """What came to be and is still to be written down: in one transaction with what goes out next, or without."""
         self.sent = sent
         self.most_conflicts = CONFLICTS
         """How often one thing may be in a conflict before its lane is left alone."""
@@ -153,18 +167,27 @@ class Dispatcher(Generic[Item, Payload]):
 
         What could not be sent for a passing reason is not intended when this returns, and is pending as before.
         """
-        waiting, self._more = Waiting(items, {*busy, *self._stuck}), more
+
+        def give() -> Iterable[Item] | None:
+            self._note_made(now)  # it plans by what is written down
+            return more() if more is not None else None
+
+        waiting, self._more = Waiting(items, {*busy, *self._stuck}), give if more is not None else None
         flying: dict[Future[list[ObjectID | Rejected]], list[Letter[Item, Payload]]] = {}
-        with ThreadPoolExecutor(self._most, thread_name_prefix="rally") as pool:
-            while True:
-                while self._may_launch(len(flying)) and (taken := self._take(waiting, len(flying))):
-                    letters = self._write_down(waiting, taken, now())
-                    if letters:
-                        flying[pool.submit(self._create, letters)] = letters
-                if not flying and not (waiting.any_left() and self._pause()):
-                    break
-                for future in self._landed(flying):
-                    self._land(waiting, flying.pop(future), future, now())
+        try:
+            with ThreadPoolExecutor(self._most, thread_name_prefix="rally") as pool:
+                while True:
+                    while self._may_launch(len(flying)) and (taken := self._take(waiting, len(flying))):
+                        letters = self._write_down(waiting, taken, now())
+                        if letters:
+                            flying[pool.submit(self._create, letters)] = letters
+                    self._note_made(now)
+                    if not flying and not (waiting.any_left() and self._pause()):
+                        break
+                    for future in self._landed(flying):
+                        self._land(waiting, flying.pop(future), future, now())
+        finally:
+            self._note_made(now)  # what came to be stays so, whatever ended this
 
     def _take(self, waiting: Waiting[Item], flying: int) -> list[Item]:
         """Take as many as go into a request.
@@ -243,7 +266,9 @@ class Dispatcher(Generic[Item, Payload]):
         rest = taken[len(composed) :]
         waiting.give_back(rest)
         waiting.release({item.lane for item in rest} - {item.lane for item, _ in composed})
-        rows = self._desk.intend(composed, now)
+        with self._desk.ledger.together():
+            self._note_made(lambda: now)
+            rows = self._desk.intend(composed, now)
         letters = [Letter(row, *pair) for row, pair in zip(rows, composed, strict=True)]
         refused = [(letter, why) for letter in letters if (why := self._desk.objection(letter.payload))]
         self._refuse(refused, now)
@@ -251,6 +276,11 @@ class Dispatcher(Generic[Item, Payload]):
         going = [letter for letter in letters if letter.row not in hopeless]
         waiting.release({letter.item.lane for letter, _ in refused} - {letter.item.lane for letter in going})
         return going
+
+    def _note_made(self, now: Callable[[], datetime]) -> None:
+        if self._made:
+            self._desk.confirm(self._made, now())
+            self._made = []
 
     def _create(self, letters: Sequence[Letter[Item, Payload]]) -> list[ObjectID | Rejected]:
         """Make the request; runs in a worker thread and touches neither the ledger nor this object's state."""
@@ -338,7 +368,9 @@ class Dispatcher(Generic[Item, Payload]):
         paired = list(zip(letters, answers, strict=True))
         created = [(letter, answer) for letter, answer in paired if not isinstance(answer, Rejected)]
         rejected = [(letter, answer) for letter, answer in paired if isinstance(answer, Rejected)]
-        self._desk.confirm(created, now)
+        self._made += created
+        if rejected:
+            self._note_made(lambda: now)
         self._conflict(waiting, [letter for letter, answer in rejected if answer.conflict], now)
         refused = [(letter, answer.reason) for letter, answer in rejected if not answer.conflict]
         self._refuse(refused, now)

@@ -21,6 +21,7 @@ from reconciler.mapping import Mapping as TestMapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
 
@@ -55,6 +56,10 @@ class Ledger:
         if self._mapped is None or self._mapped[1] is not field or self._mapped[0] != rows:
             self._mapped = rows, field, TestMapping(rows, field)
         return self._mapped[2]
+
+    def together(self) -> AbstractContextManager[None]:
+        """Write several things in one transaction."""
+        return self.store.transaction()
 
     def begin_pass(self, kind: str, now: datetime) -> int:
         """Note that a pass begins; its id."""

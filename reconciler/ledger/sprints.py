@@ -12,6 +12,7 @@ from reconciler.sprints import Known, Membership, Placed, Scheduled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from reconciler.model import TestCase, TestSet, WorkItem
     from reconciler.sprints import Unplaced
@@ -25,6 +26,10 @@ Whether a story's LastUpdateDate moves when its test cases change is not known (
 
 class Sprints(SprintFolders):
     """Writes down what sprints have. Every method is one transaction."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Write several things in one transaction."""
+        return self._store.transaction()
 
     # --- what Rally schedules ---
 

@@ -125,6 +125,48 @@ def test_what_comes_a_little_at_a_time_goes_in_full_requests(office: Office) -> 
     assert set(office.entries().values()) == {"done"}
 
 
+def test_an_answer_is_written_down_with_what_goes_out_next(office: Office) -> None:
+    """One transaction for each request, and one for the last answer."""
+    office.fill(cases=1, pipelines=10)
+    before = office.ledger.store.commits
+    office.send(batch_size=1)
+    assert len(office.sizes) == 10
+    assert office.ledger.store.commits - before == 10 + 1
+
+
+def test_more_is_planned_with_every_answer_written_down(office: Office) -> None:
+    """Whoever plans sees what came to be; what was answered stays when planning fails."""
+    office.fill(cases=2, pipelines=3)
+    due, given = office.due(), list[Add]()
+
+    def give() -> list[Add]:
+        if len(given) > sum(state == "done" for state in office.entries().values()):
+            return []  # there is more when this has come to be
+        given.append(due.pop(0))
+        return given[-1:]
+
+    with pytest.raises(IndexError):
+        office.send_some(give, batch_size=1)
+    assert office.sizes == [1] * 6
+    assert list(office.entries().values()) == ["done"] * 6
+
+
+def test_what_came_to_be_is_written_down_when_the_next_cannot_be_composed(office: Office) -> None:
+    """A mistake in one result leaves no doubt about those before it."""
+    office.fill(cases=1, pipelines=2)
+
+    def compose(add: Add) -> Parcel:
+        if office.sizes:
+            raise ZeroDivisionError
+        return _compose(add)
+
+    limits = building.rally_settings(batch_size=1, max_concurrency=1)
+    desk = ResultDesk(office.rally, office.ledger, lambda adds: map(compose, adds), office.sent)
+    with pytest.raises(ZeroDivisionError):
+        Dispatcher(desk, limits, office.stop, office.sent).send(office.due(), busy=(), now=lambda: START)
+    assert office.entries() == {"TC1@100": "done"}
+
+
 def test_what_nobody_may_write_to_keeps_nothing_back_that_comes_later(office: Office) -> None:
     """Test cases in doubt wait for the next pass, however many of their results come first."""
     office.fill(cases=2, pipelines=30)
