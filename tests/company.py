@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TOKEN, KEY = "glpat-0123456789-secret", "_rally-0123456789-secret"
 _MEASURED = """
 import atexit, pathlib, re, sys
-from reconciler.cli import main
+from reconciler.__main__ import main
 peak, status = pathlib.Path(sys.argv.pop()), pathlib.Path("/proc/self/status")
 atexit.register(lambda: peak.write_text(re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())[1]))
 main()

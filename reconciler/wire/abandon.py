@@ -59,8 +59,13 @@ class _Running(Generic[T]):
         self._error: BaseException | None = None
 
     def result(self) -> T:
-        if self._error is not None:
-            raise self._error
+        """Give what the call gave, once; an error and this would hold each other, and the error's sockets, for long."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
         return self._value[0]
 
     def run(self) -> None:

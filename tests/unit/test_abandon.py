@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 
@@ -31,6 +34,29 @@ def test_what_it_gives_and_raises_is_the_calls_own() -> None:
     with pytest.raises(ZeroDivisionError):
         abandon.run(lambda: 1 // 0, NEVER, longest_s=LONG_S)
     assert abandon.run(lambda: None, NEVER, longest_s=LONG_S) is None
+
+
+def test_an_error_leaves_nothing_behind_that_only_a_garbage_collection_would_free() -> None:
+    """Its traceback has the sockets of an exchange: they are closed when it has been dealt with."""
+
+    class Socket:
+        pass
+
+    sockets: list[weakref.ref[Socket]] = []
+
+    def fail() -> None:
+        opened = Socket()
+        sockets.append(weakref.ref(opened))
+        raise ConnectionResetError
+
+    gc.disable()
+    try:
+        with suppress(ConnectionResetError):
+            abandon.run(fail, NEVER, longest_s=LONG_S)
+        _run_in()  # by then the thread has let go
+        assert [socket() for socket in sockets] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_call_sees_its_callers_context() -> None:
