@@ -119,6 +119,7 @@ class Wire:
         try:
             return tries(lambda: self._exchange(url, attempt, resource, longest_s=longest_s))
         except Trouble as trouble:
+            _let_go(trouble)
             raise self._gave_up(resource, trouble, is_alone=policy.is_alone) from None
 
     def write(self, url: str, send: Callable[[], requests.Response]) -> Answer:
@@ -135,6 +136,7 @@ class Wire:
         try:
             answer = self._exchange(url, lambda: self._answer(send()), resource, grace_s=self.limits.write_grace_s)
         except Trouble as trouble:
+            _let_go(trouble)
             raise self._not_written(trouble) from None
         if answer.status == 413:
             raise NotDone(self._line("HTTP 413: the request is too large"), too_large=True)
@@ -253,3 +255,12 @@ class Wire:
     def _stop_if_asked(self) -> None:
         if self._stop.is_set():
             raise Stopped("stopped")
+
+
+def _let_go(trouble: Trouble) -> None:
+    """Free what an expected error holds: its frames and causes have the connection and its pool.
+
+    Futures and tenacity's state refer to an error whose frames refer to them, until the next full garbage collection;
+    so long an idle connection would stay open between passes.
+    """
+    trouble.__traceback__ = trouble.__cause__ = trouble.__context__ = None
