@@ -101,7 +101,7 @@ class Wire:
     def reading(self, url: str, attempt: Callable[[], T], *, longest_s: float = 0.0) -> T:
         """Do `attempt`, which may raise `Trouble`, until it succeeds; raises as `read` does.
 
-        Each attempt runs in a thread of its own, and may be left behind there.
+        Each attempt runs in another thread, and may be left behind there.
         """
         resource = urlsplit(url).path
         if not self._breaker.answered:  # a server that never answers is not waited for longer than one that refuses
