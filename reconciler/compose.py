@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from reconciler import notes, sprints
@@ -29,6 +31,7 @@ class Parcel:
     wanted: Sequence[Wanted]
 
 
+_HAS_MORE, _LOSSY, _FILES_NOTE = attrgetter("has_more"), attrgetter("lossy"), attrgetter("files_note")
 TESTS_AT_ONCE = 500
 """Of so many tests everything is fetched at once, unless one result has more."""
 
@@ -53,12 +56,13 @@ class Composer:
     def parcels(self, adds: Iterable[Add]) -> Iterator[Parcel]:
         """Write results, one after another; what the ledger knows of their tests is fetched for some at once."""
         for some in _portions(adds):
-            known = iter(self.ledger.entries.contributions([test for add in some for test in add.tests]))
+            tests = [test for add in some for test in add.tests]
+            known = iter(self.ledger.entries.contributions(tests, self.verdicts))
             for add in some:
-                yield self._parcel(add, [next(known) for _ in add.tests])
+                yield self._parcel(add, list(islice(known, len(add.tests))))
 
     def _parcel(self, add: Add, tests: Sequence[Contribution]) -> Parcel:
-        more = any(test.has_more for test in tests)
+        more = any(map(_HAS_MORE, tests))
         files = self.wanted(add.tests) if more else []
         result = TestCaseResult(
             key=add.key,
@@ -74,9 +78,9 @@ class Composer:
 
     def home(self, add: Add) -> sprints.Home | sprints.Wait | None:
         """Find the sprint's set that a result carries."""
-        if add.test_case not in self._homes:
-            self._homes[add.test_case] = self.ledger.sprints.memberships(add.test_case)
-        memberships = self._homes[add.test_case]
+        memberships = self._homes.get(add.test_case)
+        if memberships is None:
+            memberships = self._homes[add.test_case] = self.ledger.sprints.memberships(add.test_case)
         return sprints.home_of(add.date, memberships) if memberships else None
 
     def forget_homes(self) -> None:
@@ -103,12 +107,9 @@ class Composer:
         self, add: Add, tests: Sequence[Contribution], files: Sequence[Wanted], metrics: Sequence[tuple[str, str, str]]
     ) -> str:
         pipeline = add.key.pipeline_id
-        if pipeline not in self._lines:
-            self._lines[pipeline] = self.ledger.entries.pipeline_line(pipeline)
-        line, verdicts = self._lines[pipeline], self.verdicts
-        troubles = dict.fromkeys(
-            [f"The files of job {test.job_name} cannot be had: {test.files_note}" for test in tests if test.files_note]
-        )
+        line = self._lines.get(pipeline)
+        if line is None:
+            line = self._lines[pipeline] = self.ledger.entries.pipeline_line(pipeline)
         return notes.render(
             notes.Content(
                 key=str(add.key),
@@ -116,12 +117,12 @@ class Composer:
                 pipeline_id=pipeline,
                 ref=line.ref,
                 sha=line.sha,
-                commit_url=f"{line.project_url}/-/commit/{line.sha}",
-                tests=[_test_line(test, verdicts) for test in tests],
-                lossy=any(test.lossy for test in tests),
-                files=[self._file_line(file) for file in files if file.fate != "missing"],
-                missing=[notes.MissingLine(file.name, file.reason) for file in files if file.fate == "missing"],
-                troubles=list(troubles),
+                commit_url=line.commit_url,
+                tests=tests,
+                lossy=any(map(_LOSSY, tests)),
+                files=[self._file_line(file) for file in files if file.fate != "missing"] if files else (),
+                missing=_missing(files) if files else (),
+                troubles=_troubles(tests) if any(map(_FILES_NOTE, tests)) else (),
                 metrics=metrics,
             )
         )
@@ -146,14 +147,11 @@ def _portions(adds: Iterable[Add]) -> Iterator[list[Add]]:
         yield some
 
 
-def _test_line(test: Contribution, verdicts: Verdicts) -> notes.TestLine:
-    return notes.TestLine(
-        verdict=verdicts.of(test.outcome, flaky=test.flaky),
-        key=test.key,
-        job_name=test.job_name,
-        job_url=test.job_url,
-        duration_s=test.duration_s,
-        message=test.message,
-        attempts=test.attempts,
-        flaky=test.flaky,
-    )
+def _missing(files: Sequence[Wanted]) -> list[notes.MissingLine]:
+    return [notes.MissingLine(file.name, file.reason) for file in files if file.fate == "missing"]
+
+
+def _troubles(tests: Sequence[Contribution]) -> list[str]:
+    """Tell, once for each job, why its files cannot be had."""
+    told = [f"The files of job {test.job_name} cannot be had: {test.files_note}" for test in tests if test.files_note]
+    return list(dict.fromkeys(told))

@@ -207,6 +207,11 @@ class Key:
         """Read as `<project_id>/<pipeline_id>/<FormattedID>/<revision>`."""
         return f"{self.project_id}/{self.pipeline_id}/{self.formatted_id}/{self.revision}"
 
+    @staticmethod
+    def is_written(text: str) -> bool:
+        """Tell whether a text is exactly one, as a key is written, without white space around it."""
+        return _KEY.fullmatch(text) is not None
+
     @classmethod
     def parse(cls, text: str) -> Key | None:
         """Read a key back; None when the text is not exactly one."""

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from reconciler import terminal
@@ -46,6 +47,8 @@ _LOOKED_AT = 20_000  # characters of a message: enough to find its first lines b
 _VERDICTS_COUNTED = 6
 _REMEMBERED = 1_000  # links and names: the results of a pipeline have most of them in common
 
+_FLAKY, _DURATION_S = attrgetter("flaky"), attrgetter("duration_s")
+
 _URL = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
 
 _TAG = re.compile(r"</?+([a-zA-Z][a-zA-Z0-9]*+|!)[^<>]*+>")
@@ -56,7 +59,7 @@ _UNSEEN = " \t\r\n\f\u00a0\u200b\u200c\u200d\u2060\ufeff"
 
 @record
 class TestLine:
-    """One test of a result, as Notes show it; every text is from outside and may hold anything."""
+    """One test of a result, as Notes tell it; every text is from outside and may hold anything."""
 
     verdict: str
     key: str
@@ -122,14 +125,16 @@ def render(content: Content) -> str:
     Raises:
         ValueError: the key is none, so it could not be found again.
     """
-    if Key.parse(content.key) is None:
+    if not Key.is_written(content.key):
         raise ValueError(f"not a key: {content.key[:100]!r}")
-    links = _links(content)
-    below = [*_evidence(content), *_remarks(content), f"<div>{html.escape(content.key)}</div>"]
+    links, tests = _links(content), content.tests
+    below = [*_evidence(content), *_remarks(content), f"<div>{content.key}</div>"]
+    if len(tests) == 1 and not tests[0].message:  # most results: what each part may take leaves room for this line
+        return "\n".join([links, _test(tests[0]), *below])
     room = LIMIT_BYTES - _lines_size([links, *below])
-    messages = _messages(content.tests, min(_MESSAGES_BYTES, room - _TESTS_BYTES))
+    messages = _messages(tests, min(_MESSAGES_BYTES, room - _TESTS_BYTES))
     room -= _lines_size(messages)
-    return "\n".join([links, *messages, *_tests(content.tests, room), *below])
+    return "\n".join([links, *messages, *_tests(tests, room), *below])
 
 
 def read_key(notes: str) -> Key | None:
@@ -148,17 +153,31 @@ def read_key(notes: str) -> Key | None:
 
 
 def _links(content: Content) -> str:
-    pipeline = _link(content.pipeline_url, f"Pipeline {content.pipeline_id}")
+    pipeline = _pipeline(content.pipeline_url, content.pipeline_id)
     ran = f"{pipeline}: {jobs}" if (jobs := _jobs(content.tests)) else pipeline
-    commit = _link(content.commit_url, _line(content.sha[:_SHORT_SHA], _SHORT_SHA))
-    return f"<div>{ran}</div>\n<div>{_name(content.ref)}, commit {commit}</div>"
+    return f"<div>{ran}</div>\n{_commit(content.ref, content.sha, content.commit_url)}"
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _pipeline(url: str, pipeline_id: int) -> str:
+    return _link(url, f"Pipeline {pipeline_id}")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _commit(ref: str, sha: str, url: str) -> str:
+    return f"<div>{_name(ref)}, commit {_link(url, _line(sha[:_SHORT_SHA], _SHORT_SHA))}</div>"
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _job(name: str, url: str) -> str:
+    return _link(url, _name(name))
 
 
 def _jobs(tests: Sequence[TestLine]) -> str:
     if len(tests) == 1:
-        return _link(tests[0].job_url, _name(tests[0].job_name))  # always has room
+        return _job(tests[0].job_name, tests[0].job_url)  # always has room
     jobs = list(dict.fromkeys([(test.job_name, test.job_url) for test in tests]))
-    shown = _fitting((_link(url, _name(name)) for name, url in jobs), _JOBS_BYTES)
+    shown = _fitting((_job(name, url) for name, url in jobs), _JOBS_BYTES)
     if len(shown) < len(jobs):
         shown.append(_more_of(len(jobs) - len(shown), "job"))
     return ", ".join(shown)
@@ -192,10 +211,14 @@ _FOOT = "</tbody></table>"
 def _tests(tests: Sequence[TestLine], room: int) -> list[str]:
     """Show one test as a line, several as a table with as many rows as there is room for."""
     if len(tests) <= 1:
-        return [f"<div>{_verdict(test)}: {_name(test.key)}</div>" for test in tests]
+        return list(map(_test, tests))
     rows = _fitting(map(_row, tests), room - len(_HEAD) - len(_FOOT) - _MORE_BYTES)
     table = "\n".join([_HEAD, *rows, _FOOT])
     return [table, _more(tests[len(rows) :])] if len(rows) < len(tests) else [table]
+
+
+def _test(test: TestLine) -> str:
+    return f"<div>{_verdict(test)}: {_name(test.key)}</div>"
 
 
 def _row(test: TestLine) -> str:
@@ -307,9 +330,8 @@ def _more_of(number: int, thing: str) -> str:
 
 
 def _remarks(content: Content) -> list[str]:
-    remarks = []
-    flaky = sum([test.flaky for test in content.tests])
-    if flaky:
+    remarks, tests = [], content.tests
+    if flaky := sum(map(_FLAKY, tests)):
         what = "1 test" if flaky == 1 else f"{flaky} tests"
         remarks.append(f"{what} failed first and passed only on a rerun.")
     if content.lossy:
@@ -317,7 +339,7 @@ def _remarks(content: Content) -> list[str]:
             "This is from GitLab's own test report, because the JUnit files could not be had: without the tests' "
             "properties and files; their output is there as far as GitLab kept it."
         )
-    remarks.append(f"Duration is in seconds: {_seconds(sum([test.duration_s for test in content.tests]))}")
+    remarks.append(f"Duration is in seconds: {_seconds(sum(map(_DURATION_S, tests)))}")
     return [f"<div>{remark}</div>" for remark in remarks]
 
 

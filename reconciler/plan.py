@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.model import Key, Outcome, Verdict
@@ -24,18 +24,23 @@ class Verdicts:
 
     skipped: str
     flaky: str
+    _words: dict[tuple[Outcome, bool], str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Write down all of them: each test is asked about twice."""
+        passed = {False: Verdict.PASS.value, True: self.flaky}
+        others = {
+            Outcome.ERRORED: Verdict.ERROR.value,
+            Outcome.FAILED: Verdict.FAIL.value,
+            Outcome.SKIPPED: self.skipped,
+        }
+        words = {(outcome, flaky): word for outcome, word in others.items() for flaky in (False, True)}
+        words |= {(Outcome.PASSED, flaky): word for flaky, word in passed.items()}
+        object.__setattr__(self, "_words", words)
 
     def of(self, outcome: Outcome, *, flaky: bool) -> str:
         """Tell the verdict of one test."""
-        match outcome:
-            case Outcome.ERRORED:
-                return Verdict.ERROR
-            case Outcome.FAILED:
-                return Verdict.FAIL
-            case Outcome.SKIPPED:
-                return self.skipped
-            case Outcome.PASSED:
-                return self.flaky if flaky else Verdict.PASS
+        return self._words[outcome, flaky]
 
 
 def badness(verdict: str) -> int:

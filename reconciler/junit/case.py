@@ -47,7 +47,7 @@ def seconds(text: str | None) -> float:
     """
     if not text:
         return 0.0
-    if _THOUSANDS.fullmatch(text):
+    if "," in text and _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
     try:
         value = float(text)

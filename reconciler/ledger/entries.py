@@ -14,6 +14,7 @@ from reconciler.ledger.standing import STANDING, restand_entries, restand_entry
 from reconciler.ledger.store import moment, placeholders, stamp
 from reconciler.ledger.views import held_back
 from reconciler.model import READY, Build, FormattedID, JobId, Key, ObjectID, Outcome, PipelineId, ProjectId
+from reconciler.notes import TestLine
 from reconciler.plan import Element, Entry, Group
 from reconciler.record import record
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from reconciler.evidence import Wanted
     from reconciler.ledger.store import Store
     from reconciler.model import FoundResult
-    from reconciler.plan import Absorb, Add
+    from reconciler.plan import Absorb, Add, Verdicts
 
 _READY = ", ".join(f"'{status}'" for status in sorted(READY))
 
@@ -52,17 +53,9 @@ class Draft:
 
 
 @record
-class Contribution:
-    """One test of a result, as Notes tell it."""
+class Contribution(TestLine):
+    """One test of a result, with what Notes tell of its job."""
 
-    key: str
-    job_name: str
-    job_url: str
-    outcome: Outcome
-    flaky: bool
-    attempts: int
-    duration_s: float
-    message: str
     lossy: bool
     files_note: str
     """Why the files of its job cannot be had; "" when they can."""
@@ -77,7 +70,7 @@ class PipelineLine:
     url: str
     ref: str
     sha: str
-    project_url: str
+    commit_url: str
 
 
 class Entries:
@@ -170,26 +163,36 @@ class Entries:
             found[formatted_id].append(entry)
         return found
 
-    def contributions(self, tests: Sequence[int]) -> list[Contribution]:
+    def contributions(self, tests: Sequence[int], verdicts: Verdicts) -> list[Contribution]:
         """Fetch what Notes say of these tests, in the order given."""
         found: dict[int, Contribution] = {}
         for start in range(0, len(tests), 500):
             some = tests[start : start + 500]
             marks = ", ".join("?" * len(some))
-            for test_id, outcome, flaky, *row in self._store.rows(f"{_CONTRIBUTIONS} ({marks})", some):
-                key, job_name, job_url, attempts, duration_s, message, source, files_note, evidence = row
+            for row in self._store.rows(f"{_CONTRIBUTIONS} ({marks})", some):
+                test_id, outcome, key, job_name, job_url, duration_s, message, attempts, flaky, lossy, note, more = row
+                verdict = verdicts.of(_outcome(outcome), flaky=flaky)
                 found[test_id] = Contribution(
-                    key, job_name, job_url, _outcome(outcome), bool(flaky), attempts, duration_s, message,
-                    lossy=source == "test_report", files_note=files_note, has_more=bool(evidence),
-                )  # fmt: skip
+                    verdict,
+                    key,
+                    job_name,
+                    job_url,
+                    duration_s,
+                    message,
+                    attempts,
+                    flaky == 1,
+                    lossy == 1,
+                    note,
+                    more == 1,
+                )
         return [found[test] for test in tests]
 
     def pipeline_line(self, pipeline: PipelineId) -> PipelineLine:
         """Fetch what Notes say of a pipeline."""
         return PipelineLine(
             *self._store.rows(
-                "SELECT p.web_url, p.ref, p.sha, j.web_url FROM pipelines p JOIN projects j USING (project_id)"
-                " WHERE pipeline_id = ?",
+                "SELECT p.web_url, p.ref, p.sha, j.web_url || '/-/commit/' || p.sha"
+                " FROM pipelines p JOIN projects j USING (project_id) WHERE pipeline_id = ?",
                 [pipeline],
             )[0]
         )
@@ -405,8 +408,8 @@ _OUTDATED = "SELECT entry_id FROM entries JOIN outdated USING (entry_id) WHERE p
 _UNREAD_JOBS = "SELECT EXISTS (SELECT 1 FROM jobs WHERE pipeline_id = ? AND state = 'open' AND superseded = 0)"
 
 _CONTRIBUTIONS = """
-SELECT t.test_id, t.outcome, t.flaky, s.key, j.name, j.web_url, t.attempts, t.duration_s, t.message, r.source,
-    j.files_note, t.evidence
+SELECT t.test_id, t.outcome, s.key, j.name, j.web_url, t.duration_s, t.message, t.attempts, t.flaky,
+    r.source = 'test_report', j.files_note, t.evidence <> 0
 FROM tests t JOIN subjects s USING (subject_id) JOIN jobs j ON j.job_id = t.job_id JOIN reports r USING (report_id)
 WHERE t.test_id IN
 """

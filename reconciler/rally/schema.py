@@ -56,12 +56,14 @@ class ResultSchema:
     verdicts: frozenset[str] = field(init=False)
     """The words that a Verdict may be."""
     _trouble: str = field(init=False)
+    _without_set: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Find out what is the same for every result of ours."""
         allowed = self.attributes["Verdict"].allowed if "Verdict" in self.attributes else frozenset()
         object.__setattr__(self, "verdicts", allowed or frozenset(verdict.value for verdict in Verdict))
         object.__setattr__(self, "_trouble", self._never())
+        object.__setattr__(self, "_without_set", self._needs_set())
 
     def check(self, result: TestCaseResult) -> str:
         """Tell why Rally would not take a result; "" when it can be expected to.
@@ -72,9 +74,9 @@ class ResultSchema:
             self._trouble
             or self._text("Build", result.build)
             or self._text("Notes", result.notes)
-            or self._verdict(result)
-            or ("" if math.isfinite(result.duration_s) and result.duration_s >= 0 else "Duration is not a number")
-            or self._test_set(result)
+            or ("" if result.verdict in self.verdicts else self._verdict(result))
+            or ("" if 0 <= result.duration_s < math.inf else "Duration is not a number")
+            or (self._without_set if result.test_set is None else self._test_set())
         )
 
     def _never(self) -> str:
@@ -98,15 +100,14 @@ class ResultSchema:
             return f"{name} has {len(value)} characters, {attribute.max_length} are allowed"
         return ""
 
-    def _test_set(self, result: TestCaseResult) -> str:
-        if result.test_set is not None:
-            return "" if takes(self.attributes, "TestSet") else "TestSet is read-only in this workspace"
+    def _test_set(self) -> str:
+        return "" if takes(self.attributes, "TestSet") else "TestSet is read-only in this workspace"
+
+    def _needs_set(self) -> str:
         attribute = self.attributes.get("TestSet")
         if attribute and attribute.required and not attribute.read_only:
             return "this workspace requires TestSet, and the test case is in no sprint's set"
         return ""
 
     def _verdict(self, result: TestCaseResult) -> str:
-        if result.verdict in self.verdicts:
-            return ""
         return f"the Verdict {result.verdict!r} is not allowed in this workspace ({', '.join(sorted(self.verdicts))})"

@@ -27,6 +27,7 @@ _GONE = ("Cannot find object to read", "Could not read")
 """How Errors begin that say so of an object, or of a ref (facts: KB 199512, CA-KB57630)."""
 
 _ENVELOPES = ("QueryResult", "OperationResult", "CreateResult", "BatchResult")
+_ANY_ENVELOPE = frozenset(_ENVELOPES)
 
 
 class Gone(ServiceDown):
@@ -207,7 +208,7 @@ def query_result(document: object) -> Row:
 
 def envelope(document: object) -> tuple[str, Row]:
     """Find the root of an answer; ("", {}) when it has none that we know."""
-    if isinstance(document, dict):
+    if isinstance(document, dict) and not _ANY_ENVELOPE.isdisjoint(document):
         for root in _ENVELOPES:
             if root in document and isinstance(document[root], dict):
                 return root, document[root]

@@ -14,7 +14,7 @@ from reconciler.ledger.entries import Draft
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Mapping, Row
 from reconciler.model import FoundResult, JobId, ObjectID, Outcome
-from reconciler.plan import Absorb, Element
+from reconciler.plan import Absorb, Element, Verdicts
 from tests import building
 from tests.building import BUILD, DAY
 from tests.fakes import START
@@ -139,5 +139,8 @@ def test_notes_are_told_which_tests_were_flaky_and_which_only_gitlab_parsed(ledg
         record.document("junit", "junit.xml", [replace(building.run("a_TC1"), flaky=True, attempts=2)])
         record.document("test_report", "unit", [building.run("b_TC1", Outcome.FAILED)])
         record.close("read")
-    told = [(one.flaky, one.attempts, one.lossy, one.outcome) for one in ledger.entries.contributions([1, 2])]
-    assert told == [(True, 2, False, Outcome.PASSED), (False, 1, True, Outcome.FAILED)]
+    told = [
+        (one.flaky, one.attempts, one.lossy, one.verdict)
+        for one in ledger.entries.contributions([1, 2], Verdicts("ignore", "Inconclusive"))
+    ]
+    assert told == [(True, 2, False, "Inconclusive"), (False, 1, True, "Fail")]
