@@ -399,8 +399,8 @@ _ELEMENTS = """
 SELECT g.formatted_id, g.object_id, t.test_id, t.job_id, j.finished_at, t.outcome, t.flaky, t.duration_s, t.was
 FROM jobs j CROSS JOIN tests t USING (job_id) CROSS JOIN targets g ON g.subject_id = t.subject_id
 WHERE j.pipeline_id = ? AND j.superseded = 0 AND t.state IN ('pending', 'sent', 'merged', 'refused', 'held')
-AND g.object_id IS NOT NULL AND g.formatted_id IN (
-    SELECT formatted_id FROM tests JOIN targets USING (subject_id) WHERE pipeline_id = ? AND state = 'pending')
+AND g.object_id IS NOT NULL AND (t.state = 'pending' OR g.formatted_id IN (
+    SELECT formatted_id FROM tests JOIN targets USING (subject_id) WHERE pipeline_id = ? AND state = 'pending'))
 ORDER BY g.formatted_id, g.object_id, t.test_id
 """
 
