@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import NoReturn
 
-GARBAGE = 5_000
-"""New objects after which Python looks for garbage; at its own 700, imports alone have it look hundreds of times."""
+GARBAGE = 100_000
+"""New objects after which Python looks for garbage; at its own 700, imports alone have it look hundreds of times.
+
+Whoever goes on for long is less patient, see `cli.building`.
+"""
 
 
 def main() -> NoReturn:
-    """Run the command line; what it imports is imported here, with the patience above."""
+    """Run the command line; what it imports is imported with the patience above."""
     gc.set_threshold(GARBAGE)
     from reconciler.cli import main as command  # noqa: PLC0415 - see above
 

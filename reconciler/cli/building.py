@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 25.0
 """How long a one-shot waits for each service that is down, so that it waits less than a minute in all."""
+GARBAGE = 5_000
+"""New objects after which Python looks for garbage: reports and answers leave much, and memory is bounded."""
 READERS = 4
 """Threads that read from GitLab; each asks for one thing at a time."""
 
@@ -170,9 +172,13 @@ def _share_memory() -> None:
 
 
 def _let_modules_be() -> None:
-    """Never look for garbage again among what imports made: it stays. Once, for what comes later may become garbage."""
+    """Never look for garbage again among what imports made: it stays. Once, for what comes later may become garbage.
+
+    That is looked for more often than among imports, where there was none.
+    """
     if not gc.get_freeze_count():
         gc.freeze()
+        gc.set_threshold(GARBAGE)
 
 
 def _skips_count(settings: Settings) -> bool:
