@@ -305,7 +305,8 @@ class Push:
     def _ask(self, pool: ThreadPoolExecutor, pipelines: Sequence[PipelineId]) -> _Asked:
         """Ask what Rally has of the Builds that something is missing of."""
         adds, absorbs = self._compare(pipelines)
-        builds = sorted({self.composer.build(add.key, add.iid) for add in adds})
+        one_of_each = {add.key.pipeline_id: add for add in adds}
+        builds = sorted({self.composer.build(add.key, add.iid) for add in one_of_each.values()})
         return _Asked(adds, absorbs, pool.submit(self.rally.results_of, builds) if builds else None)
 
     def _plan(self, pipelines: Sequence[PipelineId], asked: _Asked) -> list[Add]:

@@ -64,6 +64,7 @@ class Composer:
     def _parcel(self, add: Add, tests: Sequence[Contribution]) -> Parcel:
         more = any(map(_HAS_MORE, tests))
         files = self.wanted(add.tests) if more else []
+        home = self.home(add)
         result = TestCaseResult(
             key=add.key,
             build=self.build(add.key, add.iid),
@@ -72,7 +73,7 @@ class Composer:
             date=add.date,
             duration_s=add.duration_s,
             notes=self._notes(add, tests, files, self.ledger.files.metrics_of(add.tests) if more else []),
-            test_set=home.test_set if isinstance(home := self.home(add), sprints.Home) else None,
+            test_set=home.test_set if isinstance(home, sprints.Home) else None,
         )
         return Parcel(result, files)
 

@@ -72,8 +72,8 @@ class ResultSchema:
         """
         return (
             self._trouble
-            or self._text("Build", result.build)
-            or self._text("Notes", result.notes)
+            or _text(self.attributes.get("Build"), result.build)
+            or _text(self.attributes.get("Notes"), result.notes)
             or ("" if result.verdict in self.verdicts else self._verdict(result))
             or ("" if 0 <= result.duration_s < math.inf else "Duration is not a number")
             or (self._without_set if result.test_set is None else self._test_set())
@@ -88,18 +88,6 @@ class ResultSchema:
                 return f"this workspace requires {attribute.name}, which we have nothing for"
         return ""
 
-    def _text(self, name: str, value: str) -> str:
-        attribute = self.attributes.get(name)
-        if attribute is None:
-            return ""
-        if attribute.required and not value:
-            return f"{name} is empty"
-        if name == "Build" and ('"' in value or "\\" in value):
-            return f"{name} has a quote or a backslash, and could not be looked up"
-        if attribute.max_length and len(value) > attribute.max_length:
-            return f"{name} has {len(value)} characters, {attribute.max_length} are allowed"
-        return ""
-
     def _test_set(self) -> str:
         return "" if takes(self.attributes, "TestSet") else "TestSet is read-only in this workspace"
 
@@ -111,3 +99,15 @@ class ResultSchema:
 
     def _verdict(self, result: TestCaseResult) -> str:
         return f"the Verdict {result.verdict!r} is not allowed in this workspace ({', '.join(sorted(self.verdicts))})"
+
+
+def _text(attribute: Attribute | None, value: str) -> str:
+    if attribute is None:
+        return ""
+    if attribute.required and not value:
+        return f"{attribute.name} is empty"
+    if attribute.name == "Build" and ('"' in value or "\\" in value):
+        return f"{attribute.name} has a quote or a backslash, and could not be looked up"
+    if attribute.max_length and len(value) > attribute.max_length:
+        return f"{attribute.name} has {len(value)} characters, {attribute.max_length} are allowed"
+    return ""

@@ -201,10 +201,10 @@ def _refused(errors: list[str]) -> BatchRefused | NotDone | Unauthorized:
 
 def _inner(element: object) -> wsapi.Row:
     """Open an element: Object and Errors may stand in it, or in a CreateResult or OperationResult inside."""
+    if not isinstance(element, dict):
+        return {}
     root, result = wsapi.envelope(element)
-    if root:
-        return result
-    return element if isinstance(element, dict) else {}
+    return result if root else element
 
 
 def read_create(result: wsapi.Row) -> ObjectID | Rejected:

@@ -217,17 +217,17 @@ def envelope(document: object) -> tuple[str, Row]:
 
 def errors_of(result: Row) -> list[str]:
     """List what Rally objects to; HTTP 200 with Errors is its normal way to fail (KB 199512)."""
-    return _texts(result.get("Errors"))
+    said = result.get("Errors")
+    return _texts(said) if said else []
 
 
 def warnings_of(result: Row) -> list[str]:
     """List what Rally did not like and did all the same."""
-    return _texts(result.get("Warnings"))
+    said = result.get("Warnings")
+    return _texts(said) if said else []
 
 
 def _texts(value: object) -> list[str]:
-    if not value:
-        return []
     return [" ".join(str(one).split()) for one in (value if isinstance(value, list) else [value]) if one]
 
 
