@@ -39,8 +39,9 @@ class Size:
 def rows(bench: Bench) -> Iterator[Row]:
     """Measure ledgers of 10³ to 10⁶ tests."""
     with open_stage(bench) as stage:
-        none_ms = _status_ms(stage)
         python_ms = processes.cheapest([sys.executable, "-c", "pass"], bench.environment, 10) * 1e3
+        start_ms = processes.cheapest(module("reconciler", "--help"), bench.environment, 10) * 1e3
+        none_ms = _status_ms(stage)
     sizes = [_measure(bench, 10**power) for power in ((3, 4) if bench.quick else (3, 4, 5, 6))]
     for size in sizes:
         yield Row(
@@ -51,15 +52,21 @@ def rows(bench: Bench) -> Iterator[Row]:
         )
     last = sizes[-1]
     yield Row(
-        what=f"status with {last.tests:,} tests",
+        what=f"status with {last.tests:,} tests, on top of a command's start",
+        ours=Figure(last.status_ms - start_ms, "ms of CPU"),
+        yardstick=Figure(none_ms - start_ms, "ms", "without a ledger"),
+        bound=f"< {STATUS_MS:g} ms",
+        holds=last.status_ms - start_ms < STATUS_MS,
+        note=(
+            f"The start is `--help`: {start_ms:.0f} ms. The ledger has {last.megabytes:.0f} MB and was written in"
+            f" {last.built_s:.0f} s."
+        ),
+    )
+    yield Row(
+        what="the same, with the command's start on top of Python's",
         ours=Figure(last.status_ms - python_ms, "ms of CPU"),
         yardstick=Figure(none_ms - python_ms, "ms", "without a ledger"),
-        bound=f"< {STATUS_MS:g} ms",
-        holds=last.status_ms - python_ms < STATUS_MS,
-        note=(
-            f"The whole command but for {python_ms:.0f} ms of `python -c pass`; most needs no ledger."
-            f" The ledger has {last.megabytes:.0f} MB and was written in {last.built_s:.0f} s."
-        ),
+        note=f"The start of Python is `python -c pass`: {python_ms:.0f} ms.",
     )
     growth = exponent([size.tests for size in sizes], [size.pass_ms for size in sizes])
     yield Row(
