@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from dataclasses import dataclass
@@ -159,6 +160,21 @@ class _Request(requests.PreparedRequest):
     def prepare_cookies(self, cookies: object) -> None:  # noqa: ARG002 - requests' signature
         self._cookies = _NO_COOKIES
 
+    def prepare_url(self, url: Any, params: Any) -> None:  # noqa: ANN401 - requests' signature
+        """Leave an address as it is that is written as requests would: it looks at each character six times."""
+        if params or not isinstance(url, str) or _AS_REQUESTS_WRITES.fullmatch(url) is None:
+            super().prepare_url(url, params)
+        else:
+            self.url = url
+
+
+_ESCAPE = "%(?:[0189A-F][0-9A-F]|2[0-9A-CF]|3[A-F]|40|5[B-E]|60|7[B-DF])"  # not of what needs none
+_AS_REQUESTS_WRITES = re.compile(
+    r"https?://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9][0-9]{0,4})?"
+    rf"(?:/(?!\.)(?:[\w.~!$&'()*+,;=:@-]|{_ESCAPE})*)+(?:\?(?:[\w.~!$&'()*+,;=:@/?-]|{_ESCAPE})+)?",
+    re.ASCII,
+)
+
 
 def _blot_out_credentials(response: requests.Response) -> None:
     for name in ("Authorization", "ZSESSIONID"):
@@ -225,6 +241,7 @@ class _Transport(HTTPAdapter):
         self._trust = trust
         self._elsewhere = elsewhere
         self._timeout = (endpoint.connect_s, endpoint.read_s)
+        self._latest: tuple[object, Any] | None = None
         super().__init__(pool_maxsize=connections, pool_block=True, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:  # noqa: ANN401, FBT001, FBT002 - requests' signature
@@ -248,6 +265,33 @@ class _Transport(HTTPAdapter):
         if host["scheme"] == "https":
             options = {"cert_reqs": "CERT_REQUIRED", "ssl_context": self._trust.context}
         return host, options
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Any,  # noqa: ANN401 - requests' signature
+        proxies: Any = None,  # noqa: ANN401 - requests' signature
+        cert: Any = None,  # noqa: ANN401 - requests' signature
+    ) -> Any:  # noqa: ANN401 - urllib3's pools, which it gives two types
+        """Remember the latest server that is reached without a proxy; most requests go there again."""
+        if proxies:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        latest, server = self._latest, urlsplit(request.url)[:2]
+        if latest is None or latest[0] != server:
+            latest = self._latest = server, super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return latest[1]
+
+    def close(self) -> None:
+        self._latest = None
+        super().close()
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ANN401 - requests' signature
+        """Look for no cookies in an answer: requests does where it sees http.client's own."""
+        original, resp._original_response = resp._original_response, None  # noqa: SLF001 - no other way
+        try:
+            return super().build_response(req, resp)
+        finally:
+            resp._original_response = original  # noqa: SLF001 - as above
 
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # noqa: ANN401 - requests' signature
         """Spare requests its three looks at the whole URL where there is no proxy."""

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from reconciler.errors import Misconfigured, NotDone, ServiceDown
 from reconciler.sandbox.faults import Fault, Reset
@@ -33,7 +36,7 @@ class Greeter:
     def __call__(self, request: Request) -> Response:
         """Answer one request."""
         if request.path == "/away":
-            return Response(302, headers={"Location": request.first("to")})
+            return Response(302, headers={"Location": request.first("to"), "Set-Cookie": "JSESSIONID=mine; Path=/"})
         response = Response.json(dict(request.headers))
         response.headers["Set-Cookie"] = "JSESSIONID=somebody; Path=/"
         return response
@@ -195,6 +198,7 @@ def test_cookies_are_not_kept(wire: Wire, plain: Server) -> None:
     with session_to(plain.url) as session:
         read(wire, session, f"{plain.url}/x")
         assert "cookie" not in read(wire, session, f"{plain.url}/x")
+        assert "cookie" not in read(wire, session, f"{plain.url}/away?to=/x")
 
 
 def test_a_redirect_to_another_origin_is_not_followed(wire: Wire, plain: Server) -> None:
@@ -245,6 +249,42 @@ def test_connections_that_lay_idle_are_not_used_again(
         monkeypatch.setattr(session_module, "MAX_IDLE_S", -1.0)
         read(wire, session, f"{plain.url}/x")
         assert len(opened) == 2
+
+
+def test_a_session_that_was_closed_opens_anew(wire: Wire, plain: Server) -> None:
+    """The daemon closes its connections between passes."""
+    with session_to(plain.url) as session:
+        for _ in range(2):
+            assert read(wire, session, f"{plain.url}/x")["host"]
+            session.close()
+
+
+_PLAIN = st.text("abc/.-_~!$&'()*+,;=:@?%2FaA09", max_size=30)
+_ODD = st.text(st.characters(codec="utf-8"), max_size=8)
+
+
+@settings(max_examples=500)
+@example("/a/../b", "")
+@example("//a", "")
+@example("/a%2db%41%zz%2f%e9", "")
+@example("/a%41%2D", "")
+@example("/a?", "")
+@example("/x?q=((A%20%3D%20%22b%22)%20OR%20(C%20%3D%20%C3%A9))&order=ObjectID", "")
+@example("/a?b#c", "")
+@example("", "")
+@given(_PLAIN, _ODD)
+def test_addresses_are_written_as_requests_writes_them(beginning: str, end: str) -> None:
+    """Those that look well are not looked at again, so they must be what it makes of them."""
+    for url in (f"http://gitlab.example.com:8080/{beginning}", f"https://127.0.0.1{beginning}{end}"):
+        with ServiceSession(Endpoint("https://rally.example.com")) as session:
+            assert _prepared(session, url) == _prepared(requests.Session(), url)
+
+
+def _prepared(session: requests.Session, url: str) -> str:
+    try:
+        return session.prepare_request(requests.Request("GET", url)).url or ""
+    except (requests.RequestException, ValueError) as error:
+        return type(error).__name__
 
 
 def test_urllib3_tries_nothing_again_by_itself(wire: Wire, plain: Server) -> None:
