@@ -285,14 +285,6 @@ class _Transport(HTTPAdapter):
         self._latest = None
         super().close()
 
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:  # noqa: ANN401 - requests' signature
-        """Look for no cookies in an answer: requests does where it sees http.client's own."""
-        original, resp._original_response = resp._original_response, None  # noqa: SLF001 - no other way
-        try:
-            return super().build_response(req, resp)
-        finally:
-            resp._original_response = original  # noqa: SLF001 - as above
-
     def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:  # noqa: ANN401 - requests' signature
         """Spare requests its three looks at the whole URL where there is no proxy."""
         return super().request_url(request, proxies) if proxies else request.path_url
