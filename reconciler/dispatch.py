@@ -366,8 +366,8 @@ class Dispatcher(Generic[Item, Payload]):
     ) -> None:
         """Take the answers one by one."""
         paired = list(zip(letters, answers, strict=True))
-        rejected = [(letter, answer) for letter, answer in paired if isinstance(answer, Rejected)]
         created = [(letter, answer) for letter, answer in paired if not isinstance(answer, Rejected)]
+        rejected = [(letter, answer) for letter, answer in paired if isinstance(answer, Rejected)]
         self._made += created
         if rejected:
             self._note_made(lambda: now)

@@ -24,23 +24,22 @@ class Verdicts:
 
     skipped: str
     flaky: str
-    _words: dict[tuple[Outcome, bool], str] = field(init=False, repr=False, compare=False)
+    _words: dict[Outcome, tuple[str, str]] = field(init=False, repr=False, compare=False)
+    """Of each outcome, without and with flakiness."""
 
     def __post_init__(self) -> None:
         """Write down all of them: each test is asked about twice."""
-        passed = {False: Verdict.PASS.value, True: self.flaky}
-        others = {
-            Outcome.ERRORED: Verdict.ERROR.value,
-            Outcome.FAILED: Verdict.FAIL.value,
-            Outcome.SKIPPED: self.skipped,
+        words: dict[Outcome, tuple[str, str]] = {
+            Outcome.ERRORED: (Verdict.ERROR, Verdict.ERROR),
+            Outcome.FAILED: (Verdict.FAIL, Verdict.FAIL),
+            Outcome.SKIPPED: (self.skipped, self.skipped),
+            Outcome.PASSED: (Verdict.PASS, self.flaky),
         }
-        words = {(outcome, flaky): word for outcome, word in others.items() for flaky in (False, True)}
-        words |= {(Outcome.PASSED, flaky): word for flaky, word in passed.items()}
         object.__setattr__(self, "_words", words)
 
     def of(self, outcome: Outcome, *, flaky: bool) -> str:
         """Tell the verdict of one test."""
-        return self._words[outcome, flaky]
+        return self._words[outcome][flaky]
 
 
 def badness(verdict: str) -> int:

@@ -171,20 +171,11 @@ class Entries:
             marks = ", ".join("?" * len(some))
             for row in self._store.rows(f"{_CONTRIBUTIONS} ({marks})", some):
                 test_id, outcome, key, job_name, job_url, duration_s, message, attempts, flaky, lossy, note, more = row
-                verdict = verdicts.of(_outcome(outcome), flaky=flaky)
+                verdict = verdicts.of(_outcome(outcome), flaky=bool(flaky))
                 found[test_id] = Contribution(
-                    verdict,
-                    key,
-                    job_name,
-                    job_url,
-                    duration_s,
-                    message,
-                    attempts,
-                    flaky == 1,
-                    lossy == 1,
-                    note,
-                    more == 1,
-                )
+                    verdict, key, job_name, job_url, duration_s, message, attempts, bool(flaky),
+                    lossy=bool(lossy), files_note=note, has_more=bool(more),
+                )  # fmt: skip
         return [found[test] for test in tests]
 
     def pipeline_line(self, pipeline: PipelineId) -> PipelineLine:

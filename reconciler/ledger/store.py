@@ -122,12 +122,8 @@ class Store:
 
     def rows(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Fetch all rows of a query at once: an unfinished cursor would pin the write-ahead log."""
-        try:
+        with self._named_trouble():
             return self.connection.execute(sql, parameters).fetchall()
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.DatabaseError as error:
-            raise _unusable(self.path, error) from error
 
     def each(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Give the rows of a query one by one, where they are too many to be held; nothing is to be written meanwhile.

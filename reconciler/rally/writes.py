@@ -189,7 +189,7 @@ def warnings_in(document: object) -> set[str]:
     _, result = wsapi.envelope(document)
     found = result.get("Results")
     elements = [result, *map(_inner, found)] if isinstance(found, list) else [result]
-    return {warning for element in elements if "Warnings" in element for warning in wsapi.warnings_of(element)}
+    return {warning for element in elements for warning in wsapi.warnings_of(element)}
 
 
 def _refused(errors: list[str]) -> BatchRefused | NotDone | Unauthorized:
