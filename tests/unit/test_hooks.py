@@ -294,6 +294,7 @@ def test_closing_takes_no_longer_than_it_may(tmp_path: Path, log: list[dict[str,
         slow = Hooks(NotifySettings(url=server.url), post=post_json)
         slow.send(event("Rally"))
         assert eventually(lambda: len(server.log) == 1)
+        left = next(thread for thread in reversed(threading.enumerate()) if thread.name == "hooks")
         begun = time.monotonic()
         slow.close(0.2)
         assert time.monotonic() - begun < 2
@@ -302,6 +303,7 @@ def test_closing_takes_no_longer_than_it_may(tmp_path: Path, log: list[dict[str,
             "event": "trouble",
             "subject": "Rally",
         }
+    assert eventually(lambda: left not in threading.enumerate())  # or else its line gets into the next test's log
 
 
 def test_an_event_that_is_no_json_and_a_hook_that_raises_anything_do_no_harm(log: list[dict[str, Any]]) -> None:
