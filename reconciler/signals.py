@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Asked = Literal["stop", "reload"]
 
@@ -45,3 +49,35 @@ def stop_on_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.put(None))
     return stop
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C wait until a step that is done wholly or not at all is over, and raise it then.
+
+    Raises:
+        KeyboardInterrupt: at the end of the step, if it was asked for meanwhile.
+    """
+    asked = False
+
+    def later(*_: object) -> None:
+        nonlocal asked
+        asked = True
+
+    before = signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
+
+
+def dealt_with() -> None:
+    """Say that a KeyboardInterrupt was dealt with, so that the exit status is the program's own.
+
+    CPython remembers one that came out of an `exec` of a text, as dataclasses and named tuples make while their module
+    is imported, and in the end a `python -m` kills itself with SIGINT, whatever became of it; the next such `exec`
+    makes it forget (`run_eval_code_obj` in Python/pythonrun.c, `Py_RunMain` in Modules/main.c).
+    """
+    exec("")  # noqa: S102 - nothing is run

@@ -110,6 +110,9 @@ def main() -> NoReturn:
     except click.exceptions.Exit as asked:
         sys.exit(asked.exit_code)
     except click.Abort:
+        from reconciler.signals import dealt_with
+
+        dealt_with()
         click.echo("Stopped.", err=True)
         sys.exit(EXIT_TRY_AGAIN)
     except click.ClickException as wrong:

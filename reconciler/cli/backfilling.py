@@ -207,13 +207,19 @@ class _Beside:
     def run(self) -> int:
         """Hand the order over and watch it to its end; the exit status."""
         from reconciler.handover import leave
+        from reconciler.signals import dealt_with, uninterrupted
 
-        letter = leave(self._ledger, self._span, agreed=self._agreed)
-        click.echo("The daemon that holds the ledger carries this out between its polls.", err=True)
+        letter = None
         try:
+            with uninterrupted():
+                letter = leave(self._ledger, self._span, agreed=self._agreed)
+            click.echo("The daemon that holds the ledger carries this out between its polls.", err=True)
             with _showing(self._settings, self._counts, quiet=self._quiet) as paused:
                 stand = self._watch(letter, paused)
         except KeyboardInterrupt:
+            if letter is None:
+                raise
+            dealt_with()
             click.echo("The daemon goes on with it; the same command shows again how far it is.", err=True)
             return EXIT_TRY_AGAIN
         failed, down = stand.trouble.get("failed", ()), stand.trouble.get("down", ())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.signals import Signals, stop_on_signals
+from reconciler.signals import Signals, stop_on_signals, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -56,3 +59,52 @@ def test_a_signal_in_the_middle_of_waiting_for_the_event_locks_nothing_up() -> N
     while other.is_alive():
         stop.wait(0.0001)
     assert stop.wait(5)
+
+
+def test_a_ctrl_c_waits_for_the_end_of_a_step_that_must_be_whole() -> None:
+    """And is raised then, once; Ctrl-C works as before after it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    steps = []
+
+    def step(interrupts: int) -> None:
+        with uninterrupted():
+            for _ in range(interrupts):
+                os.kill(os.getpid(), signal.SIGINT)
+            steps.append(interrupts)
+
+    with pytest.raises(KeyboardInterrupt):
+        step(interrupts=2)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    step(interrupts=0)
+    assert steps == [2, 0]
+
+
+def test_a_step_that_fails_says_why_also_when_it_was_to_be_interrupted() -> None:
+    """What went wrong is worth more than that somebody pressed Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def step() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        step()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("deal", "status"), [("dealt_with()", 75), ("pass", -signal.SIGINT)])
+def test_an_interrupt_that_was_dealt_with_leaves_the_exit_status_alone(deal: str, status: int, tmp_path: Path) -> None:
+    """Also one that came in the middle of making a dataclass, of which a `python -m` would die in the end."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from reconciler.signals import dealt_with\n"
+        "try:\n"
+        "    exec('import os, signal; os.kill(os.getpid(), signal.SIGINT)')\n"
+        "except KeyboardInterrupt:\n"
+        f"    {deal}\n"
+        "sys.exit(75)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-m", "interrupted"], env=environment, check=False)
+    assert ran.returncode == status
