@@ -102,7 +102,11 @@ class World:
 
     def progress(self) -> int:
         """Give a number that grows with every answer of a service and every commit to the ledger."""
-        return self.ledger.store.commits + sum(traffic.total for traffic in self.traffic.values())
+        return self.ledger.store.commits + sum(self.asked().values())
+
+    def asked(self) -> dict[str, int]:
+        """Tell how many requests each service got so far; nothing of a service whose traffic is not known."""
+        return {service: traffic.total for service, traffic in self.traffic.items()}
 
 
 def reconcile(world: World, rows: Sequence[Row], order: Order, done: Done | None = None) -> Outcome:
@@ -116,6 +120,7 @@ def reconcile(world: World, rows: Sequence[Row], order: Order, done: Done | None
     """
     pass_id = world.ledger.begin_pass(order.kind, world.now())
     done = done or Done(Collected(), Sent(), [])
+    asked = world.asked()
     try:
         with suppress(Stopped):
             _pass(world, rows, order, done)
@@ -123,10 +128,11 @@ def reconcile(world: World, rows: Sequence[Row], order: Order, done: Done | None
                 _pass(world, rows, replace(order, catches_up=True), done)
     finally:
         world.gitlab.forget_archives()
-    return _conclude(world, pass_id, order, done)
+    return _conclude(world, pass_id, order, done, asked)
 
 
 def _pass(world: World, rows: Sequence[Row], order: Order, done: Done) -> None:
+    done.is_over = False
     if not order.collects:
         _update(world, rows, order, done)
         return
@@ -478,15 +484,12 @@ def _refresh(world: World, refresh_after: timedelta, meanwhile: Callable[[], Non
     observations.set_cursor(_ANY, now)
 
 
-def _conclude(world: World, pass_id: int, order: Order, done: Done) -> Outcome:
-    """Write down and say how the pass went."""
+def _conclude(world: World, pass_id: int, order: Order, done: Done, asked: Mapping[str, int]) -> Outcome:
+    """Write down and say how the pass went; `asked`: the requests of each service before it."""
     collected, sent = done.collected, done.sent
     summary = _summary(world, order, done)
-    trouble = {"Rally": "; ".join(sent.down + sent.failed)} if order.updates else {}
-    if order.collects:
-        trouble["GitLab"] = "; ".join(dict.fromkeys(collected.down + collected.failed))
     # A plan is no success of sending: a dry run leaves what is known of the services as it was.
-    world.ledger.end_pass(pass_id, {} if order.dry_run else trouble, summary, world.now())
+    world.ledger.end_pass(pass_id, {} if order.dry_run else _news(world, order, done, asked), summary, world.now())
     if done.backfill is not None and not order.dry_run:
         _note_backfill(world, done.backfill, done, summary)
     if world.stop.is_set():
@@ -499,6 +502,24 @@ def _conclude(world: World, pass_id: int, order: Order, done: Done) -> Outcome:
         failed=tuple(dict.fromkeys(collected.failed + sent.failed)),
         actions=tuple(done.actions),
     )
+
+
+def _news(world: World, order: Order, done: Done, asked: Mapping[str, int]) -> dict[str, str]:
+    """Tell what is wrong with each service, "" when it did all that was asked of it.
+
+    Nothing is said of one that was not asked, and of one that was interrupted only what was wrong by then.
+    """
+    texts = {}
+    if order.updates:
+        texts["Rally"] = "; ".join(done.sent.down + done.sent.failed)
+    if order.collects:
+        texts["GitLab"] = "; ".join(dict.fromkeys(done.collected.down + done.collected.failed))
+    now, stopped = world.asked(), world.stop.is_set()
+    return {
+        service: text
+        for service, text in texts.items()
+        if text or not (stopped or (service in now and now[service] == asked[service]))
+    }
 
 
 def _note_backfill(world: World, backfill: Backfill, done: Done, summary: Mapping[str, int]) -> None:
@@ -514,7 +535,7 @@ def _note_backfill(world: World, backfill: Backfill, done: Done, summary: Mappin
     hopeless = backfill.handed and bool(done.collected.failed or done.collected.down)
     with world.ledger.store.transaction():
         room.note(number, summary, trouble)
-        if done.is_over and (hopeless or not summary["left"]):
+        if done.is_over and not world.stop.is_set() and (hopeless or not summary["left"]):
             room.end(number, world.now())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -12,23 +13,25 @@ import pytest
 
 from reconciler import collect, handover, history
 from reconciler import reconcile as one_pass
-from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Forbidden, Incomplete, NotAgreed, ServiceDown
+from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Forbidden, Incomplete, NotAgreed, ServiceDown, Stopped
 from reconciler.ledger import backfills, views
 from reconciler.ledger.backfills import Span
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.order import Order, Scope
 from reconciler.reconcile import World, reconcile
+from reconciler.traffic import Traffic
 from tests import accounting, building
 from tests.fakes import START, Clock, FakeGitLab, FakeRally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from reconciler.model import ProjectId
+    from reconciler.model import ProjectId, TestCaseResult
     from reconciler.ports import PipelinePage
     from reconciler.reconcile import Outcome
+    from tests.fakes import Answers
 
 LONG_AGO = START - timedelta(days=1)
 
@@ -39,6 +42,7 @@ class OldGitLab(FakeGitLab):
 
     longest: timedelta | None = None
     asked: list[str] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=lambda: Traffic("GitLab", time.monotonic))
     fails_at: int = 0
     """The n-th page that is asked for gets no answer."""
 
@@ -53,6 +57,7 @@ class OldGitLab(FakeGitLab):
     ) -> PipelinePage:
         """Fail on what takes too long."""
         self.asked.append(f"{project}/{'children' if children else 'main'}")
+        self.traffic.note("ok")
         if len(self.asked) == self.fails_at:
             raise ServiceDown("GitLab", "no answer")
         if self.longest is not None and (updated_before or self.clock()) - updated_after > self.longest:
@@ -189,6 +194,30 @@ def test_what_changed_while_it_lay_still_is_read_in_the_end(shop: Shop) -> None:
     assert len(shop.gitlab.asked) == asked + len(("main", "children"))
 
 
+def test_stopped_at_its_last_write_it_still_looks_for_what_came_meanwhile(shop: Shop) -> None:
+    """By then nothing is left of what it listed, but it was interrupted before."""
+    shop.ran(2)
+    shop.clock.advance(3600)
+    shop.gitlab.faults["jobs"].append(ServiceDown("GitLab", "no answer"))
+    assert shop.backfill().exit_status == EXIT_TRY_AGAIN
+
+    def stops(rally: FakeRally, results: Sequence[TestCaseResult]) -> Answers:
+        shop.stop.set()
+        return rally.carry_out(results)
+
+    shop.rally.steps.append(stops)
+    with pytest.raises(Stopped):
+        shop.backfill()
+    assert len(shop.rally.results()) == 2
+    (told,) = views.backfills(shop.ledger.store)
+    assert told["state"] == "interrupted"
+    shop.stop.clear()
+    asked = len(shop.gitlab.asked)
+    assert shop.backfill().exit_status == EXIT_DONE
+    assert len(shop.gitlab.asked) == asked + len(("main", "children"))
+    assert len(views.backfills(shop.ledger.store)) == 1
+
+
 # --- what is kept back -----------------------------------------------------------------------------------------------
 
 
@@ -218,6 +247,17 @@ def test_another_backfill_that_is_agreed_to_takes_over_what_it_finds(shop: Shop)
         0,
         3,
     )
+
+
+def test_of_a_service_that_was_not_asked_it_says_nothing(shop: Shop) -> None:
+    """What waits for a Yes is read from GitLab, and no word passes between us and Rally: that is no success of it."""
+    world = replace(shop.world(), traffic={"GitLab": shop.gitlab.traffic, "Rally": Traffic("Rally", time.monotonic)})
+    shop.ran(1)
+    with pytest.raises(NotAgreed):
+        reconcile(world, (), Order("backfill", scope=Scope(LONG_AGO), guard=refuse))
+    reconcile(world, (), Order("gitlab"))
+    told = views.services(shop.ledger.store)
+    assert (told["gitlab"]["last_success"] is None, told["rally"]["last_success"] is None) == (False, True)
 
 
 def test_what_a_poll_lists_is_no_backfills_any_more(shop: Shop) -> None:

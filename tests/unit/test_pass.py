@@ -315,5 +315,21 @@ def test_a_pass_that_was_stopped_is_written_down_and_the_next_goes_on(shop: Shop
     told = views.last_pass(shop.ledger.store)
     assert told is not None
     assert told["results_sent"] == 1
+    assert views.last_success(shop.ledger.store) is None
     shop.stop.clear()
     assert shop.once().summary["writes"] == 0
+    assert views.last_success(shop.ledger.store) is not None
+
+
+def test_a_pass_that_was_stopped_takes_no_trouble_back(shop: Shop) -> None:
+    """A restart in the middle of an outage must not look like the end of it; what went wrong by then is said."""
+    shop.pipeline(unit=["a_TC1"])
+    shop.gitlab.down = shop.rally.down = True
+    shop.once()
+    before = views.services(shop.ledger.store)
+    shop.gitlab.down = False
+    shop.stop.set()
+    with pytest.raises(Stopped):
+        shop.once()
+    after = views.services(shop.ledger.store)
+    assert (after, after["gitlab"]["trouble"]) == (before, "GitLab: no answer")
