@@ -66,6 +66,7 @@ def run(world: World, around: Surroundings) -> Settings | None:
     finally:
         world.stop.set()
         scheduler.pause()
+        passes.wait()  # while it waits, `shutdown` holds the lock that a pass needs to ask for its next runs
         scheduler.shutdown(wait=True)
 
 

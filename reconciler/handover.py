@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -57,10 +58,19 @@ def leave(ledger: Path, span: Span, *, agreed: bool) -> Path:
         partial.chmod(0o644)  # the daemon may be another user
         partial.replace(order)
     except OSError as error:
+        advice = ": run this as the daemon's user" if isinstance(error, PermissionError) else ""
         raise LedgerUnusable(
-            f"cannot leave an order beside the ledger: {order.parent}: {error.strerror}: run this as the daemon's user"
+            f"cannot leave an order beside the ledger: {order.parent}: {error.strerror}{advice}"
         ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return order
+
+
+def put_aside(order: Path) -> Path:
+    """Tell what an order that cannot be read is renamed to."""
+    return order.with_suffix(".unreadable")
 
 
 def is_wanted(world: World) -> bool:
@@ -77,9 +87,12 @@ def take(ledger: Path, backfills: Backfills, now: datetime) -> None:
             until = datetime.fromisoformat(said["until"]) if said["until"] else None
             span = Span(datetime.fromisoformat(said["since"]), until, tuple(map(str, said["projects"])))
             agreed = said["agreed"] is True
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (PermissionError, IsADirectoryError, ValueError, TypeError, KeyError) as error:
             logger.error("An order for a backfill cannot be read: it is put aside", file=str(order), error=repr(error))
-            order.replace(order.with_suffix(".unreadable"))
+            order.replace(put_aside(order))
+            continue
+        except OSError as error:  # too many open files, say: it is there still, and is read in the next turn
+            logger.warning("An order for a backfill cannot be read now", file=str(order), error=repr(error))
             continue
         backfills.begin(span, now, agreed=agreed, handed=True)
         logger.info("A backfill was handed over", since=str(span.since), until=str(span.until), agreed=agreed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -51,6 +52,7 @@ class Passes:
     """By service: passes in a row that it failed."""
     _ask_again_at: dict[str, float] = field(default_factory=dict)
     _seconds: Callable[[], float] = time.monotonic
+    _at_work: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Count silence from now on."""
@@ -73,6 +75,15 @@ class Passes:
 
     def look_after(self, work: Callable[[], tuple[Ending, int]], *, kind: str = "upkeep") -> None:
         """Do one piece of work, whose failure must not end the daemon."""
+        with self._at_work:
+            self._look_after(work, kind)
+
+    def wait(self) -> None:
+        """Wait until what is under way is over."""
+        with self._at_work:
+            pass
+
+    def _look_after(self, work: Callable[[], tuple[Ending, int]], kind: str) -> None:
         self.vitals.began(kind)
         ending: Ending = "failed"
         writes = 0

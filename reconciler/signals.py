@@ -73,6 +73,20 @@ def uninterrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def answered_to() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end a question to a person, as a KeyboardInterrupt, whatever they do otherwise.
+
+    A handler that only notes them leaves whoever is asked without a way out: Python goes on reading after it.
+    """
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def dealt_with() -> None:
     """Say that a KeyboardInterrupt was dealt with, so that the exit status is the program's own.
 

@@ -68,7 +68,15 @@ def ask(results: int) -> None:
         raise NotAgreed(
             f"This would send up to {results:,} results to Rally. Nothing was sent: give --yes to send them."
         )
-    if not click.confirm(f"Send up to {results:,} results to Rally?", err=True):
+    from reconciler.signals import answered_to
+
+    try:
+        with answered_to():
+            agreed = click.confirm(f"Send up to {results:,} results to Rally?", err=True)
+    except click.Abort:
+        click.echo(err=True)  # the question's line has no end yet
+        agreed = False
+    if not agreed:
         raise NotAgreed(
             "Nothing was sent. Given again with --yes, the same command sends them and reads nothing twice."
         )
@@ -203,21 +211,20 @@ class _Beside:
         self._agreed = order.guard is None
         self._quiet = quiet
         self._stand: Backfill | None = None
+        self._ordered = False
+        """Whether the daemon goes on with it whatever becomes of this process."""
 
     def run(self) -> int:
         """Hand the order over and watch it to its end; the exit status."""
-        from reconciler.handover import leave
-        from reconciler.signals import dealt_with, uninterrupted
+        from reconciler.signals import dealt_with
 
-        letter = None
         try:
-            with uninterrupted():
-                letter = leave(self._ledger, self._span, agreed=self._agreed)
+            letter = self._order(agreed=self._agreed)
             click.echo("The daemon that holds the ledger carries this out between its polls.", err=True)
             with _showing(self._settings, self._counts, quiet=self._quiet) as paused:
                 stand = self._watch(letter, paused)
         except KeyboardInterrupt:
-            if letter is None:
+            if not self._ordered:
                 raise
             dealt_with()
             click.echo("The daemon goes on with it; the same command shows again how far it is.", err=True)
@@ -228,20 +235,33 @@ class _Beside:
         left = down or summary.get("left")
         return EXIT_FAILED if failed else EXIT_TRY_AGAIN if left else EXIT_DONE
 
-    def _watch(self, letter: Path, paused: Callable[[], Paused]) -> Backfill:
+    def _order(self, *, agreed: bool) -> Path:
         from reconciler.handover import leave
+        from reconciler.signals import uninterrupted
+
+        with uninterrupted():
+            letter = leave(self._ledger, self._span, agreed=agreed)
+            self._ordered = True
+        return letter
+
+    def _watch(self, letter: Path, paused: Callable[[], Paused]) -> Backfill:
+        from reconciler.handover import put_aside
         from reconciler.ledger.lock import holder_of
 
         while True:
             time.sleep(LOOK_S)
+            has_stopped = holder_of(self._ledger) is None
             stand = None if letter.exists() else self._look()
             if stand is not None and stand.state == "done":
                 return stand
+            if put_aside(letter).exists():
+                raise LedgerUnusable("The daemon could not read the order, and put it aside: its log says why.")
             if stand is not None and stand.state == "asks":
+                self._ordered = False
                 with paused():
                     ask(stand.due)
-                letter = leave(self._ledger, self._span, agreed=True)
-            if holder_of(self._ledger) is None:
+                letter = self._order(agreed=True)
+            if has_stopped:
                 raise LedgerBusy("The daemon has stopped: it goes on with this when it is started again.")
 
     def _look(self) -> Backfill | None:

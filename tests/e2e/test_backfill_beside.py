@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from tests.e2e.test_backfill import SINCE, history
 from tests.manager import eventually, managed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.company import Company
 
@@ -109,6 +109,46 @@ def test_what_waits_for_a_yes_ends_the_command_and_a_yes_goes_on(
         assert company.writes() == 0
         ran = company.run("--json", *SINCE, "--yes")
         assert (ran.status, ran.json["results_sent"]) == (EXIT_DONE, 15)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("held", [nullcontext, daemon], ids=["alone", "beside a daemon"])
+def test_a_question_can_be_left_by_a_signal(
+    company: Company,
+    monkeypatch: pytest.MonkeyPatch,
+    held: Callable[[Company], AbstractContextManager[object]],
+    number: signal.Signals,
+) -> None:
+    """It counts as a No: nothing is sent, and that is said."""
+    monkeypatch.setattr(handover, "MUCH", 10)
+    (company.folder / "sitecustomize.py").write_text("import reconciler.errors\nreconciler.errors.MUCH = 10\n")
+    history(company, 5)
+    with held(company):
+        status, said = _signalled(company, "Send up to 15 results to Rally?", number)
+        assert "Nothing was sent" in said
+        assert (status, company.writes()) == (EXIT_USAGE, 0)
+
+
+def _signalled(company: Company, question: str, number: signal.Signals) -> tuple[int, str]:
+    """Run a backfill on a terminal and send a signal when it asks; its exit status, and what was on the screen."""
+    ours, its = pty.openpty()
+    with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
+        environment = company.environment(TERM="xterm", COLUMNS="100", PYTHONPATH=str(company.folder))
+        process = subprocess.Popen(company.command(*SINCE), stdin=its, stdout=its, stderr=its, env=environment)
+        os.close(its)
+        said = b""
+        deadline = time.monotonic() + 60
+        while question.encode() not in said:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+            said += _there(screen.fileno())
+        time.sleep(0.2)  # it has the line's end still to write, and then to read
+        process.send_signal(number)
+        try:
+            status = process.wait(30)
+        finally:
+            process.kill()
+        return status, (said + _there(screen.fileno())).decode()
 
 
 def test_interrupted_the_command_leaves_the_order_with_the_daemon(company: Company) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.company import junit
+from tests.manager import managed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,3 +82,23 @@ def test_a_one_shot_beside_the_daemon_is_told_to_wait(company: Company) -> None:
         assert company.run("review").status == 0
         assert company.run("map", "shop.held", "TC2").status == 0
         assert eventually(lambda: len(company.results()) == 2)
+
+
+MEANWHILE = """
+import os, signal, threading, time
+from reconciler import daemon
+really = daemon._next_runs
+def next_runs(scheduler):
+    if threading.current_thread() is not threading.main_thread():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    return really(scheduler)
+daemon._next_runs = next_runs
+"""
+
+
+def test_it_stops_also_while_a_pass_asks_when_the_next_is_due(company: Company) -> None:
+    """Who waits for the pass may hold nothing that the pass waits for."""
+    (company.folder / "sitecustomize.py").write_text(MEANWHILE)
+    with managed(company, PYTHONPATH=str(company.folder)) as manager:
+        assert manager.process.wait(30) == 0

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from reconciler import collect, handover, history
 from reconciler import reconcile as one_pass
-from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, Forbidden, Incomplete, NotAgreed, ServiceDown, Stopped
+from reconciler.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_TRY_AGAIN,
+    Forbidden,
+    Incomplete,
+    LedgerUnusable,
+    NotAgreed,
+    ServiceDown,
+    Stopped,
+)
 from reconciler.ledger import backfills, views
 from reconciler.ledger.backfills import Span
 from reconciler.ledger.ledger import Ledger, in_memory
@@ -26,7 +39,6 @@ from tests.fakes import START, Clock, FakeGitLab, FakeRally
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from reconciler.model import ProjectId, TestCaseResult
     from reconciler.ports import PipelinePage
@@ -375,3 +387,34 @@ def test_an_order_that_cannot_be_read_is_put_aside(served: Shop) -> None:
     ledger.with_name("ledger.db.order-1.json").write_text("[]")
     assert handover.take_turn(served.world(), lambda: ()) is None
     assert [path.name for path in ledger.parent.iterdir()] == ["ledger.db.order-1.unreadable"]
+
+
+def test_an_order_that_cannot_be_read_just_now_is_read_in_the_next_turn(
+    served: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All files that may be open are open, say: that is no fault of the order's."""
+    served.ran(1)
+    letter = handover.leave(served.world().settings.ledger.path, Span(LONG_AGO, None, ()), agreed=True)
+    with monkeypatch.context() as for_once:
+        for_once.setattr(Path, "read_bytes", _too_many_open_files)
+        assert handover.take_turn(served.world(), lambda: ()) is None
+    assert letter.exists()
+    assert handover.take_turn(served.world(), lambda: ()) is not None
+    assert (letter.exists(), len(served.rally.results())) == (False, 1)
+
+
+def _too_many_open_files(path: Path) -> bytes:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+
+def test_an_order_that_cannot_be_written_leaves_nothing_behind(served: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says what is the matter; whose user it is run by has nothing to do with a full disk."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    ledger = served.world().settings.ledger.path
+    with pytest.raises(LedgerUnusable, match=r"No space left on device$"):
+        handover.leave(ledger, Span(LONG_AGO, None, ()), agreed=True)
+    assert list(ledger.parent.iterdir()) == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler.signals import Signals, stop_on_signals, uninterrupted
+from reconciler.signals import Signals, answered_to, stop_on_signals, uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +91,21 @@ def test_a_step_that_fails_says_why_also_when_it_was_to_be_interrupted() -> None
     with pytest.raises(OSError, match="no room"):
         step()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_question_can_be_ended_by_either_signal(number: signal.Signals) -> None:
+    """Though all that is under way only notes them; after the question that is so again."""
+    stop = stop_on_signals()
+    noting = signal.getsignal(number)
+
+    def question() -> None:
+        with answered_to():
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt):
+        question()
+    assert (stop.is_set(), signal.getsignal(number)) == (False, noting)
 
 
 @pytest.mark.parametrize(("deal", "status"), [("dealt_with()", 75), ("pass", -signal.SIGINT)])
