@@ -267,8 +267,10 @@ class Dispatcher(Generic[Item, Payload]):
         waiting.give_back(rest)
         waiting.release({item.lane for item in rest} - {item.lane for item, _ in composed})
         with self._desk.ledger.together():
-            self._note_made(lambda: now)
+            if self._made:
+                self._desk.confirm(self._made, now)
             rows = self._desk.intend(composed, now)
+        self._made = []  # only now: what a failed transaction takes back is written down by itself
         letters = [Letter(row, *pair) for row, pair in zip(rows, composed, strict=True)]
         refused = [(letter, why) for letter in letters if (why := self._desk.objection(letter.payload))]
         self._refuse(refused, now)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from reconciler.config import ResultsSettings
-from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, NotAgreed, Stopped
+from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, LedgerUnusable, NotAgreed, Stopped
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Row
@@ -298,6 +298,28 @@ def test_either_service_may_be_away_without_stopping_the_other(shop: Shop) -> No
     told = views.services(shop.ledger.store)
     assert told["rally"]["trouble"] is None
     assert told["gitlab"] == {"last_success": told["gitlab"]["last_success"], "trouble": "GitLab: no answer"}
+
+
+def test_what_rally_confirmed_stays_so_when_the_next_intents_cannot_be_written(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share a transaction, and the disk is full by then."""
+    shop.pipeline(unit=["a_TC1", "b_TC2", "c_TC3"])
+    shop.batch_size = 1
+    intend, calls = shop.ledger.entries.intend, []
+
+    def once_more(*args: Any) -> list[int]:  # noqa: ANN401 - handed on
+        calls.append(args)
+        if len(calls) == 3:
+            raise LedgerUnusable("database or disk is full")
+        return intend(*args)
+
+    monkeypatch.setattr(shop.ledger.entries, "intend", once_more)
+    with pytest.raises(LedgerUnusable):
+        shop.once()
+    assert shop.states() == {"sent": 2, "pending": 1}
+    monkeypatch.undo()
+    assert (shop.once().summary["results_sent"], len(shop.told())) == (1, 3)
 
 
 def test_a_pass_that_was_stopped_is_written_down_and_the_next_goes_on(shop: Shop) -> None:
