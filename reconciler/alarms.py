@@ -33,9 +33,9 @@ class Alarms:
 
     @property
     def open(self) -> Mapping[str, str]:
-        """What is wrong now, by subject."""
+        """What is wrong now, by subject; asked for by any thread while another notes."""
         stale = {"stale": self._stale.text} if self._stale else {}
-        return {subject: alarm.text for subject, alarm in self._open.items()} | stale
+        return {subject: alarm.text for subject, alarm in list(self._open.items())} | stale
 
     def note(self, subject: str, text: str, now: datetime) -> Alarm | None:
         """Note what is wrong with a subject, "" when nothing is; what a person is to be told now, if anything."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from reconciler.errors import EXIT_USAGE, ConfigError, ReconcilerError
 from reconciler.mapping import ANY, IGNORE, REGEX, Row, compile_rule, is_formatted_id
 from reconciler.problem import Problem
+from reconciler.signals import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,18 +118,19 @@ def _replace(real: Path, content: bytes, folder: int) -> None:
     """Swap the file for a complete new one: a reader sees the old or the new, whenever the power fails."""
     new = real.with_name(f".{real.name}.new")
     new.unlink(missing_ok=True)  # left by a writer that was killed; we hold the lock, so it is nobody's
-    try:
-        with new.open("xb") as file:
-            if real.exists():
-                _take_over_rights(file.fileno(), real.stat())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(real)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
-    os.fsync(folder)
+    with uninterrupted():
+        try:
+            with new.open("xb") as file:
+                if real.exists():
+                    _take_over_rights(file.fileno(), real.stat())
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(real)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+        os.fsync(folder)
 
 
 def _take_over_rights(descriptor: int, old: os.stat_result) -> None:

@@ -125,7 +125,7 @@ def _token(ends_on: date, now: datetime) -> str:
     if days > TOKEN_ENDS_SOON_DAYS:
         return f"token ends on {ends_on}"
     told = f"IN {_count(days, 'day').upper()}" if days > 0 else "TODAY" if not days else "IT HAS ENDED"
-    return f"token ends on {ends_on}, {told}: make another one, give it to gitlab.token, and reload"
+    return f"token ends on {ends_on}, {told}: make another one, give it to gitlab.token and restart"
 
 
 _TO_DO = (

@@ -37,7 +37,10 @@ class Signals:
 
 
 def stop_on_signals() -> threading.Event:
-    """Make SIGTERM and SIGINT set an event that everything which waits looks at."""
+    """Make SIGTERM, SIGINT and SIGHUP set an event that everything which waits looks at.
+
+    SIGHUP comes when a terminal is gone; whoever was started with `nohup` goes on.
+    """
     stop = threading.Event()
     asked: SimpleQueue[None] = SimpleQueue()
 
@@ -46,8 +49,9 @@ def stop_on_signals() -> threading.Event:
         stop.set()
 
     threading.Thread(target=pass_on, name="signals", daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.put(None))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: asked.put(None))
     return stop
 
 
@@ -58,6 +62,9 @@ def uninterrupted() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: at the end of the step, if it was asked for meanwhile.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # it would be raised elsewhere
+        return
     asked = False
 
     def later(*_: object) -> None:

@@ -10,8 +10,8 @@ import click
 
 from reconciler import __version__
 from reconciler.cli import people
-from reconciler.cli.words import JSON_HELP, FilePath, help_width
-from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, EXIT_USAGE, MUCH, ReconcilerError, Stopped
+from reconciler.cli.words import JSON_HELP, FilePath, complain, help_width, lost_output, to_whoever_hears
+from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, EXIT_USAGE, MUCH, ReconcilerError, Stopped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +106,14 @@ def _journal_mark() -> str:
 def main() -> NoReturn:
     """Run the command line; every expected error is one line (a config's, one line for each mistake) and its status."""
     try:
+        _run()
+    finally:
+        with to_whoever_hears():
+            sys.stderr.flush()  # what the log could not write; Python would fail at it, with a status of its own
+
+
+def _run() -> NoReturn:
+    try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as asked:
         sys.exit(asked.exit_code)
@@ -113,18 +121,23 @@ def main() -> NoReturn:
         from reconciler.signals import dealt_with
 
         dealt_with()
-        click.echo("Stopped.", err=True)
+        complain("Stopped.")
         sys.exit(EXIT_TRY_AGAIN)
     except click.ClickException as wrong:
-        wrong.show()
+        with to_whoever_hears():
+            wrong.show()
         sys.exit(EXIT_USAGE)
     except Stopped as stopped:
-        click.echo(f"Stopped: {stopped}", err=True)
+        complain(f"Stopped: {stopped}")
         sys.exit(EXIT_TRY_AGAIN)
     except ReconcilerError as error:
         from reconciler.show import clean
 
         mark = _journal_mark()
-        click.echo("\n".join(mark + clean(line) for line in str(error).split("\n")), err=True)
+        complain("\n".join(mark + clean(line) for line in str(error).split("\n")))
         sys.exit(error.exit_status)
+    except OSError as error:
+        if not lost_output(error):
+            raise
+        sys.exit(EXIT_FAILED)
     sys.exit(EXIT_DONE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from reconciler.cli import building
-from reconciler.cli.words import print_json
+from reconciler.cli.words import complain, print_json, telling_what_was_done
 from reconciler.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -74,7 +74,7 @@ def ask(results: int) -> None:
         with answered_to():
             agreed = click.confirm(f"Send up to {results:,} results to Rally?", err=True)
     except click.Abort:
-        click.echo(err=True)  # the question's line has no end yet
+        complain("")  # the question's line has no end yet
         agreed = False
     if not agreed:
         raise NotAgreed(
@@ -86,13 +86,14 @@ def tell(summary: Mapping[str, int], failed: Sequence[str], down: Sequence[str],
     """Print what a backfill did."""
     from reconciler import show
 
-    if as_json:
-        print_json(dict(summary))
-    else:
-        click.echo(show.outcome(summary, whole=not (down or failed)))
-        click.echo(_of_the_past(summary))
+    with telling_what_was_done():
+        if as_json:
+            print_json(dict(summary))
+        else:
+            click.echo(show.outcome(summary, whole=not (down or failed)))
+            click.echo(_of_the_past(summary))
     for text in (*failed, *down):
-        click.echo(show.clean(text), err=True)
+        complain(show.clean(text))
 
 
 def _tell_plan(done: Outcome, *, as_json: bool) -> None:
@@ -105,7 +106,7 @@ def _tell_plan(done: Outcome, *, as_json: bool) -> None:
         click.echo(show.plan(done.actions))
         click.echo(_of_the_past(done.summary))
     for text in (*done.failed, *done.down):
-        click.echo(show.clean(text), err=True)
+        complain(show.clean(text))
 
 
 def _of_the_past(summary: Mapping[str, int]) -> str:
@@ -220,14 +221,14 @@ class _Beside:
 
         try:
             letter = self._order(agreed=self._agreed)
-            click.echo("The daemon that holds the ledger carries this out between its polls.", err=True)
+            complain("The daemon that holds the ledger carries this out between its polls.")
             with _showing(self._settings, self._counts, quiet=self._quiet) as paused:
                 stand = self._watch(letter, paused)
         except KeyboardInterrupt:
             if not self._ordered:
                 raise
             dealt_with()
-            click.echo("The daemon goes on with it; the same command shows again how far it is.", err=True)
+            complain("The daemon goes on with it; the same command shows again how far it is.")
             return EXIT_TRY_AGAIN
         failed, down = stand.trouble.get("failed", ()), stand.trouble.get("down", ())
         summary = dict(stand.summary) | {"pipelines_read": stand.read, "pipelines_found": stand.found}

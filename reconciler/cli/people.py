@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli import building
-from reconciler.cli.words import FilePath, as_json, instant, print_json
+from reconciler.cli.words import FilePath, as_json, complain, instant, print_json, telling_what_was_done
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _look_for_daemon(told: dict[str, Any], ledger: Path) -> None:
     try:
         holder = holder_of(ledger)
     except LedgerUnusable as error:
-        click.echo(str(error), err=True)
+        complain(str(error))
         holder = None
     said = told["daemon"]
     since, started = holder.since if holder else None, said.pop("started")
@@ -178,14 +178,16 @@ def _write_mapping(where: dict[str, Any], test: str, formatted_id: str, *, as_js
     rows, _ = mapping_file.read(path)
     said = Mapping(rows, file=path.name).of(Subject(test, ""))
     effective = isinstance(said, Ignored) if formatted_id == "-" else formatted_id in getattr(said, "ids", ())
-    if as_json:
-        told = {"test": test, "formatted_id": formatted_id, "added": added, "effective": effective, "file": str(path)}
-        print_json(told)
-        return
     what = "is ignored" if formatted_id == "-" else f"counts for {formatted_id}"
-    click.echo(f"{show.clean(test)} {what}: {'added to' if added else 'already in'} {path}")
+    with telling_what_was_done():
+        if as_json:
+            print_json(
+                {"test": test, "formatted_id": formatted_id, "added": added, "effective": effective, "file": str(path)}
+            )
+            return
+        click.echo(f"{show.clean(test)} {what}: {'added to' if added else 'already in'} {path}")
     if not effective:
-        click.echo(f"But {getattr(said, 'by', 'another row')} is more specific and wins: remove that row.", err=True)
+        complain(f"But {getattr(said, 'by', 'another row')} is more specific and wins: remove that row.")
 
 
 @click.command()
@@ -211,7 +213,7 @@ def verify(where: dict[str, Any], since: str | None, *, repair: bool, json_too: 
         click.echo(show.verified(told))
     failed, down = (done.failed, done.down) if done else ((), ())
     for text in (*failed, *down):
-        click.echo(show.clean(text), err=True)
+        complain(show.clean(text))
     sys.exit(EXIT_TRY_AGAIN if down and not failed else EXIT_DONE if found.is_true and not failed else EXIT_FAILED)
 
 

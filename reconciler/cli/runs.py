@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli import backfilling, building
-from reconciler.cli.words import instant, print_json
+from reconciler.cli.words import complain, instant, print_json, telling_what_was_done
 from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN
 
 if TYPE_CHECKING:
@@ -30,15 +30,26 @@ def one_shot(config_path: Path, options: dict[str, Any]) -> int:
         from reconciler.reconcile import reconcile
 
         done = reconcile(world, rows, order)
-    if options["as_json"]:
-        print_json({"actions": list(done.actions)} if order.dry_run else done.summary)
-    elif order.dry_run:
-        click.echo(show.plan(done.actions))
+    if order.dry_run:
+        _tell_plan(done, as_json=options["as_json"])
     else:
-        click.echo(show.outcome(done.summary, whole=not (done.down or done.failed)))
+        with telling_what_was_done():
+            if options["as_json"]:
+                print_json(done.summary)
+            else:
+                click.echo(show.outcome(done.summary, whole=not (done.down or done.failed)))
     for text in (*done.failed, *done.down):
-        click.echo(show.clean(text), err=True)
+        complain(show.clean(text))
     return _dry_status(done) if order.dry_run else done.exit_status
+
+
+def _tell_plan(done: Outcome, *, as_json: bool) -> None:
+    from reconciler import show
+
+    if as_json:
+        print_json({"actions": list(done.actions)})
+    else:
+        click.echo(show.plan(done.actions))
 
 
 def _dry_status(done: Outcome) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 JSON_HELP = "Print JSON for machines; the log goes to standard error."
@@ -55,3 +58,47 @@ def print_json(value: object) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2))
+
+
+def complain(text: str) -> None:
+    """Tell a person something besides the answer."""
+    with to_whoever_hears():
+        click.echo(text, err=True)
+
+
+@contextmanager
+def to_whoever_hears() -> Iterator[None]:
+    """Write to standard error; where that cannot be written, nobody is there to tell."""
+    try:
+        yield
+    except OSError:
+        _let_go(sys.stderr.fileno())
+
+
+@contextmanager
+def telling_what_was_done() -> Iterator[None]:
+    """Print what work came to: if that cannot be printed, it is said, and the exit status still tells of the work."""
+    try:
+        yield
+    except OSError as error:
+        if not lost_output(error):
+            raise
+
+
+def lost_output(error: OSError) -> bool:
+    """Tell whether it was standard output that could not be written, by who failed at it; if so, let go of it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_code is not click.echo.__code__:
+        return False
+    complain(f"cannot write to standard output: {error.strerror}")
+    _let_go(sys.stdout.fileno())
+    return True
+
+
+def _let_go(descriptor: int) -> None:
+    """Let all that is still to be written go nowhere: Python would fail at it in the end, with a status of its own."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -261,6 +262,22 @@ def test_a_killed_writer_leaves_nothing_in_the_way(file: Path) -> None:
     """Its half-written file is not taken for ours, and is gone afterwards."""
     (file.parent / ".mapping.csv.new").write_text("half")
     append(file, "a", "TC1")
+    assert [file] == list(file.parent.iterdir())
+
+
+def test_a_ctrl_c_in_the_middle_of_a_write_waits_for_its_end(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row is whole, and no half-written file lies beside it."""
+    append(file, "a", "TC1")
+    fsync = os.fsync
+
+    def interrupted(descriptor: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        append(file, "b", "TC2")
+    assert [row.test for row in read(file)[0]] == ["a", "b"]
     assert [file] == list(file.parent.iterdir())
 
 

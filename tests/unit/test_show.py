@@ -249,10 +249,10 @@ def test_a_service_is_told_with_last_success_and_last_pass_trouble_breaker_and_t
     ("day", "said"),
     [
         ("2026-02-15", "token ends on 2026-02-15"),
-        ("2026-02-14", "token ends on 2026-02-14, IN 14 DAYS: make another one, give it to gitlab.token, and reload"),
-        ("2026-02-01", "token ends on 2026-02-01, IN 1 DAY: make another one, give it to gitlab.token, and reload"),
-        ("2026-01-31", "token ends on 2026-01-31, TODAY: make another one, give it to gitlab.token, and reload"),
-        ("2026-01-30", "token ends on 2026-01-30, IT HAS ENDED: make another one, give it to gitlab.token, and reload"),
+        ("2026-02-14", "token ends on 2026-02-14, IN 14 DAYS: make another one, give it to gitlab.token and restart"),
+        ("2026-02-01", "token ends on 2026-02-01, IN 1 DAY: make another one, give it to gitlab.token and restart"),
+        ("2026-01-31", "token ends on 2026-01-31, TODAY: make another one, give it to gitlab.token and restart"),
+        ("2026-01-30", "token ends on 2026-01-30, IT HAS ENDED: make another one, give it to gitlab.token and restart"),
     ],
 )
 def test_a_token_that_ends_within_two_weeks_is_a_warning(day: str, said: str) -> None:
@@ -329,7 +329,7 @@ def test_whatever_there_is_to_tell_has_one_screen(width: int) -> None:
     assert len(lines) <= 55
     text = re.sub(r"\n {11}", " ", "\n".join(lines))
     assert "superseded 1000000, refused 1000000; unaccounted 1000000" in text
-    assert "make another one, give it to gitlab.token, and reload" in text
+    assert "make another one, give it to gitlab.token and restart" in text
     assert {line for line in lines if line.startswith(("Problems", "Refused", "Files that"))} == {
         "Problems (1000)", "Refused (1000)", "Files that results go without (1000)",
     }  # fmt: skip

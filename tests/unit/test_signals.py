@@ -37,13 +37,21 @@ def test_each_signal_is_asked_for_once_and_none_is_lost() -> None:
     assert signals.wait(0.01) is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_one_shot_is_stopped_by_either(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_one_shot_is_stopped_by_each(number: signal.Signals) -> None:
     """The event is set by a thread, since the main one may hold the event's own lock in that moment."""
     stop = stop_on_signals()
     assert not stop.is_set()
     os.kill(os.getpid(), number)
     assert stop.wait(5)
+
+
+def test_what_was_started_with_nohup_goes_on_without_its_terminal() -> None:
+    """There the signal is ignored from the beginning."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = stop_on_signals()
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert not stop.wait(0.2)
 
 
 def test_a_signal_in_the_middle_of_waiting_for_the_event_locks_nothing_up() -> None:
