@@ -29,6 +29,8 @@ def main() -> NoReturn:
         command()
     except KeyboardInterrupt:  # it had not begun
         sys.exit(EXIT_TRY_AGAIN)
+    finally:
+        gc.freeze()  # all of it goes with the process: to look for garbage once more takes a tenth of a short command
 
 
 def _take_standard_files() -> None:
