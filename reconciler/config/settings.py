@@ -1,12 +1,11 @@
 """All sections, keys and defaults of config.toml, each with the rule for its value.
 
-`Annotated[type, rule]` is read by `loading`; a key without a default must be set. Plain dataclasses, because building
-pydantic's models takes as long as all else that `reconciler status` does. No code of ours compares them, and without a
-way to they are built in half the time.
+`Annotated[type, rule]` is read by `loading`; a key without a default must be set. Dataclasses, because building
+pydantic's models takes as long as all else that `reconciler status` does.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from typing import Annotated
 from reconciler.config import rules, urls
 from reconciler.config.rules import Schedule, each, whole
 from reconciler.config.secret import Secret, secret
+from reconciler.config.section import section
 from reconciler.config.urls import Address
 from reconciler.redaction import keys_in
 
@@ -39,7 +39,7 @@ _SOURCES = (  # GitLab app/models/concerns/enums/ci/pipeline.rb, `sources`
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class GitLabSettings:
     """Where pipelines are read."""
 
@@ -56,7 +56,7 @@ class GitLabSettings:
     sources: Annotated[tuple[str, ...], each(rules.one_of(*_SOURCES))] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class RallySettings:
     """Where results go."""
 
@@ -72,7 +72,7 @@ class RallySettings:
     settle_after_seconds: Annotated[float, rules.seconds()] = 330
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class LedgerSettings:
     """Where we keep what was seen and sent."""
 
@@ -80,7 +80,7 @@ class LedgerSettings:
     retention_days: Annotated[int, whole(1, 10_000)] = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class MappingSettings:
     """Which Rally test case a test counts for."""
 
@@ -88,7 +88,7 @@ class MappingSettings:
     rally_field: Annotated[str, rules.optional(rules.identifier())] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class ResultsSettings:
     """What a result says."""
 
@@ -100,7 +100,7 @@ class ResultsSettings:
     junit_paths: Annotated[tuple[str, ...], each(rules.pattern("**/*.xml"))] = ("**/*.xml",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class AttachmentsSettings:
     """Which files go with a result, and how."""
 
@@ -124,7 +124,7 @@ class AttachmentsSettings:
     keep_linked: Annotated[bool, rules.flag()] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class SprintsSettings:
     """How sprint test sets are named and when they are looked after."""
 
@@ -133,11 +133,11 @@ class SprintsSettings:
     )
     number_pattern: Annotated[str, rules.optional(rules.regular_expression("N"))] = ""
     test_folder: Annotated[str, rules.one_of("off", "create", "move")] = "off"
-    schedule: Annotated[Schedule, rules.schedule()] = Schedule(("mon",), 6, 0)  # noqa: RUF009 - frozen
+    schedule: Annotated[Schedule, rules.schedule()] = Schedule(("mon",), 6, 0)
     timezone: Annotated[tzinfo, rules.time_zone()] = UTC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class LogSettings:
     """How much is said on standard error, and in which form."""
 
@@ -145,7 +145,7 @@ class LogSettings:
     json: Annotated[bool, rules.flag()] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class MetricsSettings:
     """Where numbers can be read."""
 
@@ -153,7 +153,7 @@ class MetricsSettings:
     textfile: Annotated[Path | None, rules.optional_file()] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class NotifySettings:
     """Who is told of trouble."""
 
@@ -163,7 +163,7 @@ class NotifySettings:
     stale_after_minutes: Annotated[int, whole(1, 10_000_000)] = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@section
 class Settings:
     """The whole config; paths are absolute, secrets are fetched."""
 
