@@ -127,9 +127,10 @@ class Company:
     def pipeline(self, jobs: dict[str, bytes], **words: Any) -> Pipeline:  # noqa: ANN401 - the store's own words
         """Add a finished pipeline with a job for each report."""
         store = self.gitlab.store
-        pipeline = store.add_pipeline(self.project, **{"status": "success"} | words)
-        for name, report in jobs.items():
-            store.add_job(pipeline, name, finished_at=store.clock(), junit=[("junit.xml", report)])
+        with store.lock:  # nobody sees the pipeline without its jobs
+            pipeline = store.add_pipeline(self.project, **{"status": "success"} | words)
+            for name, report in jobs.items():
+                store.add_job(pipeline, name, finished_at=store.clock(), junit=[("junit.xml", report)])
         return pipeline
 
     def ran(
@@ -141,11 +142,12 @@ class Company:
     ) -> Job:
         """Add a job with a report and an archive, in a pipeline of its own unless one is given."""
         store = self.gitlab.store
-        within = pipeline or store.add_pipeline(self.project, status="failed")
-        name = f"e2e {len(store.jobs_of(within)) + 1}"
-        return store.add_job(
-            within, name, finished_at=store.clock(), junit=[("junit.xml", reported)], archive=archive, **words
-        )
+        with store.lock:
+            within = pipeline or store.add_pipeline(self.project, status="failed")
+            name = f"e2e {len(store.jobs_of(within)) + 1}"
+            return store.add_job(
+                within, name, finished_at=store.clock(), junit=[("junit.xml", reported)], archive=archive, **words
+            )
 
     @property
     def root(self) -> Thing:

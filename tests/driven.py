@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cli import building
+from reconciler.errors import Incomplete, ServiceDown
 from reconciler.order import Order
 from reconciler.reconcile import reconcile
 from reconciler.wire import breaker
@@ -23,10 +25,13 @@ from reconciler.wire import breaker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reconciler.reconcile import World
     from tests.company import Company
 
 PATIENCE_S = 0.3
 """How long a service that is down is waited for in each pass; a minute of the daemon's, more or less."""
+GREETING_S = 60
+"""For so long at most the services, which are up then, are waited for at first."""
 COOLS_S = 0.03
 """For so long, by the machine's clock, a service that is down is left alone; a minute of the daemon's."""
 
@@ -86,6 +91,7 @@ def main() -> None:
     settings, rows = building.configured(Path(sys.argv[1]))
     order = Order("gitlab", refresh_after=timedelta(seconds=settings.rally.poll_seconds))
     with building.world(settings, patience_s=PATIENCE_S) as built:
+        _greet(built)
         world = replace(built, now=lambda: told[-1])
         for line in sys.stdin:
             told[:] = [datetime.fromisoformat(line.strip())]
@@ -94,6 +100,23 @@ def main() -> None:
             answer |= {"down": list(done.down), "failed": list(done.failed)}
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
+
+
+def _greet(world: World) -> None:
+    """Ask both services until they have answered once: up to then an exchange may last no longer than our patience.
+
+    That is too little for a first one on a busy machine: modules are still imported for it.
+    """
+    give_up_at = time.monotonic() + GREETING_S
+    for ask in (world.gitlab.greeting, world.rally.allowed_verdicts):
+        while True:
+            try:
+                ask()
+                break
+            except (Incomplete, ServiceDown):
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(COOLS_S)
 
 
 def _memory() -> dict[str, Any]:

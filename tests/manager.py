@@ -47,7 +47,7 @@ class Manager:
         """Ask the daemon to read its config again."""
         self.process.send_signal(signal.SIGHUP)
 
-    def stop(self, within_s: float = 10) -> int:
+    def stop(self, within_s: float = 30) -> int:
         """Ask the daemon to end; its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within_s)

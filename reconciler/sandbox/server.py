@@ -59,6 +59,7 @@ class Server:
         self.numbers = itertools.count(1)
         self._address = (host, port)
         self._listener: _Listener | None = None
+        self._placeholder: socket.socket | None = None
 
     @property
     def port(self) -> int:
@@ -77,23 +78,36 @@ class Server:
             self._listener = _Listener(self._address, self)
             self._address = (self._address[0], self._listener.server_port)
             self._listener.start()
+            self._let_port_go()  # the listener has it now
         return self
 
     def stop(self) -> None:
         """Stop listening, cut all connections and wait for their threads; requests to the port are then refused."""
-        self.stopping.set()
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.stop()
+        self._let_port_go()
+        self._end(keeps_port=False)
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Refuse connections for a while, as a server that is down does; the port stays the same."""
-        self.stop()
+        """Refuse connections for a while, as a server that is down does; the port stays the same, and ours."""
+        self._end(keeps_port=True)
         try:
             yield
         finally:
             self.start()
+
+    def _end(self, *, keeps_port: bool) -> None:
+        self.stopping.set()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+            if keeps_port:
+                self._placeholder = _bound(self._address)
+            listener.cut()
+
+    def _let_port_go(self) -> None:
+        placeholder, self._placeholder = self._placeholder, None
+        if placeholder is not None:
+            placeholder.close()
 
     def __enter__(self) -> Self:
         """Start."""
@@ -102,6 +116,14 @@ class Server:
     def __exit__(self, *_: object) -> None:
         """Stop."""
         self.stop()
+
+
+def _bound(address: tuple[str, int]) -> socket.socket:
+    """Take a port without listening: nobody else is given it, connects to it are refused, and a server may bind it."""
+    placeholder = socket.socket()
+    placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    placeholder.bind(address)
+    return placeholder
 
 
 class _Listener(ThreadingHTTPServer):
@@ -118,10 +140,12 @@ class _Listener(ThreadingHTTPServer):
     def start(self) -> None:
         self._acceptor.start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self.shutdown()
         self._acceptor.join()
         self.server_close()
+
+    def cut(self) -> None:
         with self._lock:
             connections = dict(self._open)
         for connection in connections.values():

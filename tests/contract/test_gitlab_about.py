@@ -14,7 +14,8 @@ from reconciler.model import AccessToken
 from reconciler.sandbox.faults import Answer, Fault, page
 from reconciler.sandbox.gitlab import START, FakeClock, Filler, GitLabServer, GitLabStore, Role
 from reconciler.sandbox.messages import Response
-from reconciler.wire import Endpoint, Limits
+from reconciler.wire import Endpoint
+from tests.rally_world import HASTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +42,7 @@ def server() -> Iterator[GitLabServer]:
 @pytest.fixture
 def gitlab(server: GitLabServer) -> Iterator[GitLabAdapter]:
     """Make an adapter that soon gives up."""
-    limits = Limits(first_wait_s=0.01, longest_wait_s=0.05, patience_s=0.3)
-    adapter = GitLabAdapter(Endpoint(server.url, read_s=5), TOKEN, stop=threading.Event(), limits=limits)
+    adapter = GitLabAdapter(Endpoint(server.url, read_s=5), TOKEN, stop=threading.Event(), limits=HASTY)
     yield adapter
     adapter.close()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reconciler.sandbox.gitlab import Job
 
 DEVELOPER = "glpat-d3veloper"
-HASTY = Limits(first_wait_s=0.01, longest_wait_s=0.05, patience_s=0.3)
+HASTY = Limits(first_wait_s=0.01, longest_wait_s=0.05, patience_s=1)
 DAY = timedelta(days=1)
 
 
@@ -49,7 +49,7 @@ def connect(server: GitLabServer) -> Iterator[Callable[[str], GitLabAdapter]]:
     made: list[GitLabAdapter] = []
 
     def make(token: str) -> GitLabAdapter:
-        made.append(GitLabAdapter(Endpoint(server.url, read_s=0.5), token, stop=threading.Event(), limits=HASTY))
+        made.append(GitLabAdapter(Endpoint(server.url, read_s=5), token, stop=threading.Event(), limits=HASTY))
         return made[-1]
 
     yield make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,8 @@ from reconciler.sandbox.messages import Response
 from reconciler.sandbox.rally import Kind, Thing
 from reconciler.sandbox.timing import TimeModel
 from reconciler.wire import Limits
-from tests.rally_world import IMPATIENT, KEY, SILENCE, World
+from tests.contract.unhurried import IMPATIENT, eventually
+from tests.rally_world import HASTY, KEY, SILENCE, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +70,13 @@ def test_several_threads_make_one_contact(world: World, adapter: RallyAdapter) -
     assert len(world.server.log.entries(path="/User$")) == 1
 
 
-def test_what_pyral_asks_one_after_another_takes_three_rounds(world: World, adapter: RallyAdapter) -> None:
+@pytest.mark.slow
+def test_what_pyral_asks_one_after_another_takes_three_rounds(
+    world: World, connect: Callable[..., RallyAdapter]
+) -> None:
     """Each of its questions is sent once, and those that need no answer of one another at the same time."""
-    world.server.time_model = TimeModel(request_s=0.15)
-    adapter.allowed_verdicts()
+    world.server.time_model = TimeModel(request_s=1)
+    connect(limits=replace(HASTY, patience_s=30)).allowed_verdicts()
     entries = world.server.log.entries()
     assert len(entries) == len({(entry.path, str(entry.query)) for entry in entries}) == 8
     asked = {entry.route.removeprefix("/slm/webservice/v2.0/"): entry for entry in entries}
@@ -159,7 +164,7 @@ def test_what_goes_wrong_at_the_first_contact_is_told_apart(
 ) -> None:
     """At each of pyral's requests, though pyral swallows it; and the next call tries again."""
     action, error, text = case
-    adapter = connect(limits=IMPATIENT)
+    adapter = connect(limits=IMPATIENT if error is ServiceDown else HASTY)
     fault = world.fail(action, step, times=None)
     with pytest.raises(error, match=text):
         adapter.allowed_verdicts()
@@ -579,11 +584,12 @@ def test_a_read_only_key_is_told_at_the_first_write(world: World, connect: Calla
 
 def test_a_late_answer_is_none(world: World, connect: Callable[..., RallyAdapter]) -> None:
     """The result is there all the same."""
-    adapter = connect(read_s=0.3)
+    adapter = connect(read_s=1)
     adapter.allowed_verdicts()
-    world.fail(Stall(0.8), "/batch$")
+    world.fail(Stall(5), "/batch$")
     with pytest.raises(NoAnswer):
         adapter.add_results([world.result()])
+    assert eventually(lambda: len(world.store.results()) == 1)
     assert len(adapter.results_of([Build("GitLab-1001")])) == 1
 
 

@@ -24,8 +24,9 @@ from reconciler.model import (
     Rejected,
     TestCaseResult,
 )
+from tests.contract.unhurried import IMPATIENT, met
 from tests.fakes import FakeRally
-from tests.rally_world import IMPATIENT, NOON, World, content, log_of
+from tests.rally_world import NOON, World, content, log_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +105,7 @@ class RealOffice:
 def office(request: pytest.FixtureRequest) -> FakeOffice | RealOffice:
     """Make both, one after the other."""
     if request.param == "adapter":
-        hasty = request.getfixturevalue("connect")(limits=IMPATIENT)
-        hasty.allowed_verdicts()
+        hasty = met(request.getfixturevalue("connect")(limits=IMPATIENT))
         return RealOffice(hasty, request.getfixturevalue("result"), request.getfixturevalue("world"))
     rally = FakeRally()
     case = rally.add_case("TC1")

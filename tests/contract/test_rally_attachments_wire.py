@@ -18,7 +18,8 @@ from reconciler.model import (
 from reconciler.rally.attachments import BLOCK_BYTES
 from reconciler.sandbox.faults import Action, Answer, page
 from reconciler.sandbox.messages import Response
-from tests.rally_world import IMPATIENT, World, bodies_sent, content, log_of
+from tests.contract.unhurried import IMPATIENT, met
+from tests.rally_world import World, bodies_sent, content, log_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,8 +197,7 @@ def test_a_look_up_that_failed_is_not_an_empty_answer(
     world: World, connect: Callable[..., RallyAdapter], result: ObjectID, action: Action
 ) -> None:
     """An empty answer here would attach twice."""
-    rally = connect(limits=IMPATIENT)
-    rally.allowed_verdicts()
+    rally = met(connect(limits=IMPATIENT))
     world.fail(action, "/Attachments$", times=None)
     with pytest.raises(ServiceDown):
         rally.attachments_of(result)

@@ -21,7 +21,8 @@ from reconciler.model import ProjectRole
 from reconciler.sandbox.faults import Answer, page, too_many
 from reconciler.sandbox.messages import Response
 from reconciler.sandbox.rally import ApiKey
-from tests.rally_world import IMPATIENT, KEY
+from tests.contract.unhurried import IMPATIENT, met
+from tests.rally_world import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,8 +164,7 @@ def test_a_server_without_batch_is_told(world: World, rally: RallyAdapter, how: 
 
 def test_a_batch_without_an_answer_is_neither_yes_nor_no(world: World, connect: Callable[..., RallyAdapter]) -> None:
     """A page, or no results at all; it is sent once."""
-    rally = connect(limits=replace(IMPATIENT, tries=1))
-    rally.allowed_verdicts()
+    rally = met(connect(limits=replace(IMPATIENT, tries=1)))
     world.server.log.clear()
     world.fail(page(502), "/batch")
     with pytest.raises(NoAnswer):

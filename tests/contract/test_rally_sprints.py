@@ -25,8 +25,9 @@ from reconciler.model import (
     TestFolder,
 )
 from tests.contract.sprint_offices import A_SECOND, FRIDAY, MONDAY, ODD, FakeOffice, Office, RealOffice, item
+from tests.contract.unhurried import IMPATIENT, met
 from tests.fakes import FakeRally
-from tests.rally_world import IMPATIENT, NOON
+from tests.rally_world import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +42,7 @@ def office(request: pytest.FixtureRequest) -> Office:
     """Make both, one after the other."""
     if request.param == "fake":
         return FakeOffice(FakeRally())
-    hasty = request.getfixturevalue("connect")(limits=IMPATIENT)
-    hasty.allowed_verdicts()
+    hasty = met(request.getfixturevalue("connect")(limits=IMPATIENT))
     return RealOffice(hasty, request.getfixturevalue("world"))
 
 

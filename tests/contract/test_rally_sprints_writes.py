@@ -15,6 +15,7 @@ from reconciler.model import Move, NewTestFolder, NewTestSet, ObjectID, Rejected
 from reconciler.sandbox.faults import Action, Answer, LateLanding, page, too_many
 from reconciler.sandbox.messages import Response
 from tests.contract.sprint_offices import FRIDAY, MONDAY, ODD
+from tests.contract.unhurried import Held, eventually
 from tests.rally_world import SILENCE, World, bodies_sent
 
 if TYPE_CHECKING:
@@ -174,14 +175,13 @@ def test_silence_is_not_an_answer(sprint: Sprint, action: Action, way: Way) -> N
 @pytest.mark.parametrize("way", WAYS)
 def test_what_lands_after_we_gave_up_is_there(sprint: Sprint, way: Way) -> None:
     """Whoever asks a while later finds it."""
-    sprint.world.fail(LateLanding(0.1), method="POST")
+    held = Held(LateLanding(0.1))
+    sprint.world.fail(held, method="POST")
     with pytest.raises(NoAnswer):
         sprint.write(way)
     assert not sprint.is_done(way)
-    deadline = time.monotonic() + 5
-    while not sprint.is_done(way) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert sprint.is_done(way)
+    held.go.set()
+    assert eventually(lambda: sprint.is_done(way))
 
 
 def _says(root: str, **content: object) -> Answer:
@@ -296,14 +296,14 @@ def test_two_additions_to_one_set_at_once_conflict(sprint: Sprint) -> None:
     """The second one is told so, and does nothing: one writer for each set."""
     world = sprint.world
     other = [ObjectID(world.cases[1].oid)]
-    world.server.time_model.request_s = 0.4
+    world.server.time_model.request_s = 1.0
     first = threading.Thread(target=sprint.write, args=("members",))
     first.start()
     while not sprint.is_done("members"):
         time.sleep(0.01)
-    world.server.time_model.request_s = 0.0
     answer = sprint.rally.add_members(ObjectID(sprint.test_set.oid), other)
     first.join()
+    world.server.time_model.request_s = 0.0
     assert isinstance(answer, Rejected)
     assert answer.conflict
     assert world.store.members(sprint.test_set) == ["TC1"]

@@ -27,6 +27,7 @@ from reconciler.model import (
 from reconciler.rally.attachments import BLOCK_BYTES
 from reconciler.sandbox.faults import Action, Answer, Stall, page, too_many
 from reconciler.sandbox.messages import Response
+from tests.contract.unhurried import eventually, met
 from tests.rally_world import HASTY, KEY, SILENCE, World, content, log_of
 
 if TYPE_CHECKING:
@@ -198,15 +199,17 @@ def test_a_request_without_rights_is_a_plain_no(world: World, rally: RallyAdapte
 
 def test_a_late_answer_is_none(world: World, connect: Callable[..., RallyAdapter], result: ObjectID) -> None:
     """The content and the attachment are there all the same."""
-    rally = connect(read_s=0.3)
+    rally = connect(read_s=1)
     rally.allowed_verdicts()
-    world.fail(Stall(0.8), "/attachmentcontent/")
+    world.fail(Stall(5), "/attachmentcontent/")
     with pytest.raises(NoAnswer):
         rally.add_content(content(b"hello"))
+    assert eventually(lambda: len(world.store.orphaned_contents()) == 1)
     [stored] = world.store.orphaned_contents()
-    world.fail(Stall(0.8), "/attachment/")
+    world.fail(Stall(5), "/attachment/")
     with pytest.raises(NoAnswer):
         rally.add_attachment(log_of(result, stored.oid))
+    assert eventually(lambda: world.store.orphaned_contents() == [])
     assert [rally.content_of(one) for one in rally.attachments_of(result)] == [b"hello"]
 
 
@@ -244,8 +247,7 @@ class Slow(io.BytesIO):
 
 def test_an_upload_that_is_given_up_lets_go_of_its_file(world: World, connect: Callable[..., RallyAdapter]) -> None:
     """Its thread may still be alive; the file may be closed, or sent anew, and nothing is mixed up."""
-    rally = connect(limits=replace(HASTY, longest_exchange_s=0.3))
-    rally.allowed_verdicts()
+    rally = met(connect(limits=replace(HASTY, longest_exchange_s=0.3)))
     size_bytes = 100 * BLOCK_BYTES
     slow = Slow(bytes(size_bytes))
     with pytest.raises(NoAnswer, match=r"no whole answer within 0\.3 s"):

@@ -21,8 +21,9 @@ from reconciler.model import (
     TestCaseResult,
 )
 from reconciler.sandbox.faults import page
+from tests.contract.unhurried import IMPATIENT, met
 from tests.fakes import FakeRally
-from tests.rally_world import IMPATIENT, NOON
+from tests.rally_world import NOON
 
 if TYPE_CHECKING:
     from reconciler.ports import Rally
@@ -135,8 +136,7 @@ def desk(request: pytest.FixtureRequest) -> Desk:
         fake.add_case("TC1")
         fake.add_case("TC2")
         return FakeDesk(fake)
-    hasty = request.getfixturevalue("connect")(limits=IMPATIENT)
-    hasty.allowed_verdicts()
+    hasty = met(request.getfixturevalue("connect")(limits=IMPATIENT))
     return RealDesk(hasty, request.getfixturevalue("world"))
 
 

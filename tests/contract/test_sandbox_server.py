@@ -31,9 +31,10 @@ from reconciler.sandbox.faults import (
 from reconciler.sandbox.messages import Request, Response
 from reconciler.sandbox.server import Dropped, Server, TimeModel
 from reconciler.sandbox.tls import make_tls
+from tests.contract.unhurried import Held, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -75,14 +76,6 @@ def kept(server: Server) -> list[bytes]:
     return server.app.kept
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Wait until something holds; give up after some seconds."""
-    deadline = time.monotonic() + 10
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return holds()
-
-
 @pytest.fixture
 def client() -> Iterator[requests.Session]:
     """Give a client that takes nothing from the environment."""
@@ -100,13 +93,18 @@ def test_a_request_reaches_the_application_decoded(server: Server, client: reque
 
 
 def test_one_connection_serves_many_requests_without_delay(server: Server, client: requests.Session) -> None:
-    """Keep-alive works, and Nagle's algorithm does not cost 40 ms an answer."""
+    """Keep-alive works, and Nagle's algorithm does not cost 40 ms an answer: at best, for the machine may be busy."""
+    best = min(_time_of_fifty(server, client) for _ in range(3))
+    assert best < 1.0
+    assert server.log.counts() == {("GET", "/items/{n}"): 150}
+    assert server.log.most_at_once() == 1
+
+
+def _time_of_fifty(server: Server, client: requests.Session) -> float:
     started = time.monotonic()
     for number in range(50):
         client.get(f"{server.url}/items/{number}")
-    assert time.monotonic() - started < 1.0
-    assert server.log.counts() == {("GET", "/items/{n}"): 50}
-    assert server.log.most_at_once() == 1
+    return time.monotonic() - started
 
 
 def test_bodies_are_streamed_with_a_length_or_in_chunks(server: Server, client: requests.Session) -> None:
@@ -183,30 +181,36 @@ def test_a_close_delimited_answer_is_cut_off_unnoticed(server: Server, client: r
 
 def test_a_stall_delays_the_answer_and_optionally_the_doing(server: Server, client: requests.Session) -> None:
     """After a time-out the write may be done already, or be done later."""
-    server.faults.add(Fault(Stall(0.6, "after"), body="early"))
-    server.faults.add(Fault(Stall(0.6, "before"), body="late"))
+    late = Held(Stall(0.1, "before"))
+    server.faults.add(Fault(Stall(30, "after"), body="early"))
+    server.faults.add(Fault(late, body="late"))
     for text in ("early", "late"):
         with pytest.raises(requests.exceptions.ReadTimeout):
-            client.post(f"{server.url}/notes", data=text, timeout=0.1)
-    assert kept(server) == [b"early"]
+            client.post(f"{server.url}/notes", data=text, timeout=(10, 0.1))
+    assert eventually(lambda: kept(server) == [b"early"] and len(server.log) == 2)
+    late.go.set()
     assert eventually(lambda: kept(server) == [b"early", b"late"])
 
 
 def test_a_late_landing_is_done_after_the_client_was_cut_off(server: Server, client: requests.Session) -> None:
     """The client looks at once and sees nothing; a moment later it is there."""
-    server.faults.add(Fault(LateLanding(0.4)))
+    held = Held(LateLanding(0.1))
+    server.faults.add(Fault(held))
     with pytest.raises(requests.ConnectionError):
         client.post(f"{server.url}/notes", data=b"hello")
     assert kept(server) == []
+    held.go.set()
     assert eventually(lambda: kept(server) == [b"hello"])
 
 
 def test_a_late_landing_may_come_with_an_answer(server: Server, client: requests.Session) -> None:
     """A proxy gives up with 504 while the server behind it goes on."""
-    server.faults.add(Fault(LateLanding(0.4, Response.html("504 Gateway Timeout", 504))))
+    held = Held(LateLanding(0.1, Response.html("504 Gateway Timeout", 504)))
+    server.faults.add(Fault(held))
     assert client.post(f"{server.url}/notes", data=b"hello").status_code == 504
     assert client.get(f"{server.url}/items").ok
     assert kept(server) == []
+    held.go.set()
     assert eventually(lambda: kept(server) == [b"hello"])
 
 
@@ -214,7 +218,7 @@ def test_a_slow_drip_arrives_whole(server: Server, client: requests.Session) -> 
     """Each piece comes in time, all of them take long."""
     server.faults.add(Fault(Drip(8, 0.02)))
     started = time.monotonic()
-    assert client.get(f"{server.url}/items", timeout=0.2).json()["path"] == "/items"
+    assert client.get(f"{server.url}/items", timeout=5).json()["path"] == "/items"
     assert time.monotonic() - started > 0.05
 
 
@@ -240,10 +244,12 @@ def test_maintenance_is_switched_on_and_off_or_ends_by_itself(server: Server, cl
     assert client.get(server.url).status_code == 401
     server.faults.remove(window)
     assert client.get(server.url).status_code == 200
-    server.faults.maintenance(502, after_s=0.2, for_s=0.3)
+    window = server.faults.maintenance(502, after_s=60, for_s=60)
     assert client.get(server.url).status_code == 200
-    assert eventually(lambda: client.get(server.url).status_code == 502)
-    assert eventually(lambda: client.get(server.url).status_code == 200)
+    window.added -= 70  # as if so much time had passed
+    assert client.get(server.url).status_code == 502
+    window.added -= 60
+    assert client.get(server.url).status_code == 200
 
 
 def test_connections_are_refused_while_the_server_is_down(server: Server, client: requests.Session) -> None:
@@ -267,23 +273,25 @@ def test_stopping_does_not_wait_for_stalled_requests(client: requests.Session) -
 
 
 def test_time_is_charged_per_request_and_per_object_and_only_so_many_are_served_at_once() -> None:
-    """Six requests of 50 ms, three at once, take two rounds."""
-    with Server(Notebook(), time_model=TimeModel(request_s=0.05, at_once=3)) as server:
+    """Six requests of 0.3 s, three at once, take two rounds."""
+    with Server(Notebook(), time_model=TimeModel(request_s=0.3, at_once=3)) as server:
         started = time.monotonic()
-        threads = [threading.Thread(target=_get, args=(server.url,)) for _ in range(6)]
+        together = threading.Barrier(6)
+        threads = [threading.Thread(target=_get, args=(server.url, together)) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         elapsed = time.monotonic() - started
-    assert elapsed > 0.09
+    assert elapsed > 0.55
     assert server.log.most_at_once() > 3
     assert TimeModel(request_s=0.2, created_s=0.02).cost_s(Response(created=50)) == pytest.approx(1.2)
 
 
-def _get(url: str) -> None:
+def _get(url: str, together: threading.Barrier) -> None:
     with requests.Session() as session:
         session.trust_env = False
+        together.wait(30)
         session.get(url, timeout=10)
 
 

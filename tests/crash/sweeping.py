@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def killed_at_write(company: Company, when: When, *words: str) -> Run:
     def run(nth: int) -> bool:
         process = _begin(company.command(*(words or ["--once"])), company)
         fault = company.rally.faults.add(Fault(KillClient(process.pid, when), writes_only=True, nth=nth))
-        status = process.wait(60)
+        status = _ended(process, company)
         company.rally.faults.remove(fault)
         assert status == (-signal.SIGKILL if fault.hits else os.EX_OK), status
         return _counted(bool(fault.hits), f"killed {when} a write")
@@ -62,7 +63,8 @@ def killed_at_commit(company: Company, when: When) -> Run:
 
     def run(nth: int) -> bool:
         words = company.command("--once")[3:]
-        status = _begin([sys.executable, str(KILLED_AT_A_COMMIT), when, str(nth), *words], company).wait(60)
+        process = _begin([sys.executable, str(KILLED_AT_A_COMMIT), when, str(nth), *words], company)
+        status = _ended(process, company)
         assert status in {-signal.SIGKILL, os.EX_OK}, status
         return _counted(status == -signal.SIGKILL, f"killed {when} a commit")
 
@@ -71,6 +73,16 @@ def killed_at_commit(company: Company, when: When) -> Run:
 
 def _begin(command: list[str], company: Company) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=company.environment())
+
+
+def _ended(process: subprocess.Popen[bytes], company: Company) -> int:
+    """Wait for its end, and until Rally has done with what it had asked for beside the write that it was killed at."""
+    status = process.wait(60)
+    deadline = time.monotonic() + 30
+    while any(entry.ended is None for entry in company.rally.log):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return status
 
 
 def _counted(struck: bool, kind: str) -> bool:  # noqa: FBT001 - what happened, not a switch

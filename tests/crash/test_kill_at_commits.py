@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.sandbox.gitlab import Pipeline
     from tests.company import Company
 
+pytestmark = pytest.mark.timeout(7_200 if EVERY else 600)
 STEP = 1 if EVERY else 24
 PNG, LARGE = b"\x89PNG\r\n\x1a\n", noise(600_000)
 SPRINT = {"Checkout": ["TC20", "TC21"], "Payments": ["TC30"]}

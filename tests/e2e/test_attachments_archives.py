@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Barrier
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -13,6 +14,7 @@ from reconciler.sandbox.messages import Response
 from reconciler.sandbox.objectstore import Segments
 from tests.archives import BOMB, CLIMBING, altered, encrypted, gigabyte, lying, noise, packed, zip64_ended
 from tests.company import case, marked, report
+from tests.e2e.test_sprints_trouble import Together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 LOG = "test_output.log"
 NOTICE = "not attached.txt"
 ZIP = r"/artifacts\.zip$"
+CREATE = "/attachmentcontent/create"
 Delivery = Literal["local", "object store"]
 
 
@@ -93,9 +96,10 @@ def test_without_ranges_a_file_on_disk_stands_in_and_is_removed(
 
 
 def test_twelve_uploads_of_5_mb_at_once_stay_under_the_memory_bar(company: Company) -> None:
-    """Base64 is made while it is sent."""
+    """Base64 is made while it is sent; none of them is answered before Rally has all."""
     company.configure(rally={"settle_after_seconds": 0, "max_concurrency": 12})
-    company.rally.time_model.request_s = 0.3
+    all_at_once = Fault(Together(Barrier(12, timeout=60)), method="POST", path=f"{CREATE}$", times=12)
+    company.rally.faults.add(all_at_once)
     files = {f"t{n}_TC{n}.log": noise(5_000_000, n) for n in range(1, 11)} | {"a.log": noise(5_000_000, 11)}
     files["b.log"] = noise(5_000_000, 12)
     tests = [case(f"t{n}_TC{n}", marked(f"t{n}_TC{n}.log")) for n in range(1, 11)]
@@ -106,14 +110,8 @@ def test_twelve_uploads_of_5_mb_at_once_stay_under_the_memory_bar(company: Compa
     found = company.attachments(job.pipeline)
     assert sorted(name for names in found.values() for name, _ in names) == sorted(files)
     assert all(content == files[name] for names in found.values() for name, content in names)
-    assert at_once(company) == 12
+    assert all_at_once.hits == len(company.rally.log.entries("POST", CREATE)) == 12
     assert peak < MOST_KIB
-
-
-def at_once(company: Company) -> int:
-    """Tell how many contents were on their way to Rally at the same moment."""
-    entries = company.rally.log.entries("POST", "/attachmentcontent/create")
-    return max(sum(other.started <= entry.started < (other.ended or 0) for other in entries) for entry in entries)
 
 
 # --- hostile ones ----------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LOG = "test_output.log"
-SETTLE_S = 1
-"""Longer than a request of these faults can live on after its answer was lost."""
+STALL_S, TIMEOUT_S, SETTLE_S = 3, 2, 4
+"""For how long a request stalls, is waited for, and is left alone: longer than it can live on."""
 CONTENTS = {True: ("/batch$", "/attachmentcontent/create"), False: ("/attachmentcontent/create$", "")}
 ATTACHMENTS = {True: ("/batch$", "/attachment/create"), False: ("/attachment/create$", "")}
 """Path and body of their creates, by `/batch` or one by one."""
@@ -32,7 +32,7 @@ FAULTS: dict[str, Action] = {
     "reset before": Reset("before"),
     "reset after": Reset("after"),
     "late landing": LateLanding(0.5),
-    "stall": Stall(1.5, "before"),
+    "stall": Stall(STALL_S, "before"),
     "html 200 before": page(200),
     "html 200 after": page(200, when="after"),
     "cut": Truncate(30),
@@ -103,7 +103,8 @@ def settle_s(action: Action) -> int:
 @pytest.mark.parametrize("action", FAULTS.values(), ids=FAULTS)
 def test_after_two_more_runs_each_attachment_is_there_once(shop: Shop, action: Action) -> None:
     """Whether the request was carried out, later or not at all; contents may be left over, and are counted."""
-    shop.company.configure(rally={"settle_after_seconds": settle_s(action), "request_timeout_seconds": 1})
+    impatient = {"request_timeout_seconds": TIMEOUT_S} if isinstance(action, Stall) else {}
+    shop.company.configure(rally={"settle_after_seconds": settle_s(action)} | impatient)
     faults = strike(shop.company, action, batch=True)
 
     run_until_done(shop.company, 3)

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 PIPELINES = int(os.environ.get("BACKFILL_PIPELINES", "300"))
 SINCE = ("--backfill", "--since", ago(days=400).date().isoformat())
 KILLS = 3
+MANY, IN_FLIGHT = 5_000, 16
+"""From how many pipelines on a share bounds what is asked twice; and what a kill may lose, which weighs more in few.
+
+Four readers ask two things each, and what they read waits for its transaction.
+"""
 
 
 def history(company: Company, pipelines: int, *, days: float = 390) -> None:
@@ -70,8 +75,9 @@ def test_killed_three_times_it_ends_as_if_nothing_had_been_and_asks_for_little_t
 
     assert (ran.status, ran.json["left"]) == (EXIT_DONE, 0)
     assert company.results() == whole
-    asked = len(company.gitlab.server.log) - undisturbed
-    assert asked < 1.05 * undisturbed, (asked, undisturbed)
+    twice = len(company.gitlab.server.log) - 2 * undisturbed
+    few = 0.05 * undisturbed if PIPELINES >= MANY else KILLS * IN_FLIGHT + 0.01 * undisturbed + 8
+    assert twice < few, (twice, undisturbed)
 
 
 def test_it_says_how_many_reports_are_gone_and_status_lists_them(company: Company) -> None:

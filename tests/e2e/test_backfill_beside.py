@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def daemon(company: Company, *, pause_s: float = 0.05) -> Iterator[None]:
-    """Take turns at backfills, as a daemon does between its polls, in a thread of this process."""
+def daemon(company: Company, begin: threading.Event | None = None) -> Iterator[None]:
+    """Take turns at backfills, as a daemon does between its polls, in a thread of this process; none before `begin`."""
     over, ready = threading.Event(), threading.Event()
 
     def serve() -> None:
@@ -46,8 +46,9 @@ def daemon(company: Company, *, pause_s: float = 0.05) -> Iterator[None]:
         ):
             opened.tell({ANNOUNCED: stamp(datetime.now(UTC))})
             ready.set()
-            while not over.wait(pause_s):
-                handover.take_turn(world, lambda: rows)
+            while not over.wait(0.05):
+                if begin is None or begin.is_set():
+                    handover.take_turn(world, lambda: rows)
 
     thread = threading.Thread(target=serve, name="daemon")
     thread.start()
@@ -154,15 +155,22 @@ def _signalled(company: Company, question: str, number: signal.Signals) -> tuple
 def test_interrupted_the_command_leaves_the_order_with_the_daemon(company: Company) -> None:
     """Ctrl-C ends the watching; the same command watches again."""
     history(company, 5)
-    with daemon(company, pause_s=2):
+    begin = threading.Event()
+    with daemon(company, begin):
         command = company.command(*SINCE)
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=company.environment())
-        assert eventually(lambda: bool(list(company.folder.glob("*.order-*"))), 10)
+        assert eventually(lambda: is_left(company))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
         assert "goes on with it" in said
         assert process.returncode == EXIT_TRY_AGAIN
+        begin.set()
         assert eventually(lambda: len(company.results()) == 15)
+
+
+def is_left(company: Company) -> bool:
+    """Tell whether an order lies there that the daemon has not taken."""
+    return bool(list(company.folder.glob("*.order-*.json")))
 
 
 INTERRUPT = "os.kill(os.getpid(), signal.SIGINT)"
@@ -193,10 +201,12 @@ def test_interrupted_at_any_moment_the_command_says_what_became_of_the_order(com
     """The order is left before Python hears of the interrupt: nobody may be told that nothing goes on."""
     history(company, 2)
     (company.folder / "sitecustomize.py").write_text(moment)
-    with daemon(company, pause_s=2):
+    begin = threading.Event()
+    with daemon(company, begin):
         ran = company.run(*SINCE, PYTHONPATH=str(company.folder))
         assert "goes on with it" in ran.err
         assert ran.status == EXIT_TRY_AGAIN
+        begin.set()
         assert eventually(lambda: len(company.results()) == 6)
 
 
@@ -210,11 +220,11 @@ def test_beside_a_one_shot_it_is_told_to_wait(company: Company) -> None:
 def test_a_daemon_that_stops_keeps_the_order(company: Company) -> None:
     """The command says so at once; the next daemon goes on."""
     history(company, 3)
-    with daemon(company, pause_s=30):
+    with daemon(company, begin=threading.Event()):
         process = subprocess.Popen(
             company.command(*SINCE), stderr=subprocess.PIPE, text=True, env=company.environment()
         )  # fmt: skip
-        assert eventually(lambda: bool(list(company.folder.glob("*.order-*"))), 10)
+        assert eventually(lambda: is_left(company))
     _, said = process.communicate(timeout=20)
     assert "daemon has stopped" in said
     assert process.returncode == EXIT_TRY_AGAIN

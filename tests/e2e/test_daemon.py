@@ -12,22 +12,24 @@ from tests.company import junit
 from tests.manager import managed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.company import Company
 
 
 @contextmanager
-def daemon(company: Company) -> Iterator[subprocess.Popen[str]]:
-    """Run the daemon with polls every second; it must end with status 0 on SIGTERM, within 10 seconds."""
+def daemon(company: Company, inside: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Run the daemon, perhaps inside of something, with polls every second; it must end with status 0 on SIGTERM."""
     quick = {"poll_seconds": 1}
     company.configure(gitlab=quick, rally=quick | {"settle_after_seconds": 0})
     log = (company.folder / "daemon.log").open("w+")
-    process = subprocess.Popen(company.command(), stderr=log, stdout=log, text=True, env=company.environment())
+    process = subprocess.Popen(
+        [*inside, *company.command()], stderr=log, stdout=log, text=True, env=company.environment()
+    )  # fmt: skip
     try:
         yield process
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
@@ -56,7 +58,7 @@ def test_the_daemon_sends_what_finishes_and_sees_an_edited_mapping(company: Comp
         assert eventually(lambda: company.verdicts(second) == {"TC2/1": "Fail"})
         company.map(("shop.login", "TC3"))
         assert eventually(lambda: company.verdicts(first) == {"TC1/1": "Pass", "TC3/1": "Pass"})
-        assert company.run("--json", "status").json["tests"]["sent"] == 3
+        assert eventually(lambda: company.status()["tests"]["sent"] == 3)
 
 
 def test_the_daemon_survives_both_services_being_away(company: Company) -> None:

@@ -220,13 +220,11 @@ def test_what_rally_would_refuse_is_told_before_the_first_result(sound: Company)
 
 def test_servers_that_are_away_are_told_in_time_and_the_rest_is_looked_at(sound: Company) -> None:
     """One refuses connections, the other takes them and never answers; nothing else is wrong, so: try again."""
-    sound.rally.stop()
-    with closing(socket.create_server(("127.0.0.1", 0))) as hole:
+    with sound.rally.refusing(), closing(socket.create_server(("127.0.0.1", 0))) as hole:
         sound.configure(gitlab={"url": f"http://127.0.0.1:{hole.getsockname()[1]}"})
         began = time.monotonic()
         found = looked(sound, 75)
         took_s = time.monotonic() - began
-    sound.rally.start()
     assert took_s < 30
     assert one(found, "gitlab.connection")[0] == one(found, "rally.connection")[0] == "fail"
     assert one(found, "gitlab.project") == ("fail", "not looked at: GitLab was not reached")

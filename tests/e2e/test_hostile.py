@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
+import resource
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from reconciler.ledger.store import open_for_reading
 from reconciler.sandbox.faults import Answer, Fault
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 MOST_KIB = 150_000
 LONGEST_S = 60
-"""Of one pass over all of them; measured 15."""
+"""Of processors, for one pass over all of them; measured 15."""
 ONLY_HERE = "root:x:0:0:only-this-file-has-it"
 PNG = b"\x89PNG\r\n\x1a\n"
 SMALL = hostile.gzipped(b'<testsuite><testcase classname="shop" name="small_TC10"/></testsuite>')
@@ -112,6 +114,13 @@ def pipeline_of(company: Company) -> Pipeline:
     return pipeline
 
 
+def processors_s() -> float:
+    """Tell for how long processors have worked for the programs that we started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.timeout(300)
 def test_every_hostile_report_is_named_and_the_good_one_beside_them_arrives(company: Company, tmp_path: Path) -> None:
     """In bounded time and memory; nothing of a bad document counts, and no file of this machine is shown."""
     secret = tmp_path / "passwd"
@@ -122,11 +131,12 @@ def test_every_hostile_report_is_named_and_the_good_one_beside_them_arrives(comp
     jobs = upload(company, pipeline, evils)
     good = company.ran(report(case("see_TC1!", marked("a.png"))), {"a.png": PNG, "b.txt": b"?"}, pipeline)
     company.gitlab.server.faults.add(Fault(Answer(Response.text("", 404)), path="/test_report$", times=None))
-    begun = time.monotonic()
+    before_s = processors_s()
 
     ran, peak = company.measured("--once")
 
-    assert (ran.status, time.monotonic() - begun < LONGEST_S, peak < MOST_KIB) == (0, True, True), (ran, peak)
+    took_s = processors_s() - before_s
+    assert (ran.status, took_s < LONGEST_S, peak < MOST_KIB) == (0, True, True), (ran, took_s, peak)
     assert [name for name, _ in company.attachments(pipeline)["TC1/1"]] == ["a.png", "test_output.log"]
     verdicts = {f"TC{n}/1": "Pass" for n in (2, 3, 4, 5, 7, 8)} | {"TC1/1": "Fail", "TC6/1": "Fail"}
     assert company.verdicts(pipeline) == verdicts

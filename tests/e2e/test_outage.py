@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.driven import Driven, Pass
 
 LONG = bool(os.environ.get("LONG_OUTAGE"))
-pytestmark = pytest.mark.timeout(1_800 if LONG else 120)
+pytestmark = pytest.mark.timeout(1_800 if LONG else 400)
 PIPELINES = 500
 """So many finish while a service is away."""
 BEFORE = 10

@@ -24,16 +24,18 @@ def test_it_is_ready_alive_while_passes_progress_and_stopping_in_the_end(company
     """The signs of life come often enough for the watchdog, with passes and between them."""
     pipeline = company.pipeline({"unit": junit("a_TC1")})
     _quickly(company)
-    with managed(company, watchdog_s=1.0) as manager:
+    with managed(company, watchdog_s=4.0) as manager:
         assert eventually(lambda: company.verdicts(pipeline) == {"TC1/1": "Pass"})
+        assert eventually(lambda: manager.order() == ["READY=1"])
         ready = next(at for at, said in manager.told if said.startswith("READY=1"))
-        time.sleep(3)
+        time.sleep(8)
         alive = [at for at, said in manager.told if said == "WATCHDOG=1"]
         gaps = [after - before for before, after in zip([ready, *alive], [*alive, time.monotonic()], strict=True)]
-        assert max(gaps) < 0.9, gaps
+        assert len(alive) > 2
+        assert max(gaps) < 4, gaps
         assert any("all is well" in text for text in manager.words("STATUS"))
         assert manager.stop() == 0
-        assert manager.order() == ["READY=1", "STOPPING=1"]
+        assert eventually(lambda: manager.order() == ["READY=1", "STOPPING=1"])
 
 
 def test_a_pass_that_hangs_gives_no_sign_of_life(company: Company) -> None:
@@ -41,13 +43,12 @@ def test_a_pass_that_hangs_gives_no_sign_of_life(company: Company) -> None:
     _quickly(company)
     with managed(company, watchdog_s=1.0) as manager:
         assert eventually(lambda: bool(manager.words("STATUS")[1:]))
-        company.gitlab.server.faults.add(Fault(Stall(5.0, "before"), path="/pipelines", times=1))
-        before = len(company.gitlab.server.log.entries("GET", "/pipelines"))
-        assert eventually(lambda: len(company.gitlab.server.log.entries("GET", "/pipelines")) > before)
+        stalled = company.gitlab.server.faults.add(Fault(Stall(12.0, "before"), path="/pipelines", times=1))
+        assert eventually(lambda: stalled.hits > 0)
         began = time.monotonic()
-        time.sleep(4)
-        assert manager.signs_of_life(began + 1, began + 4) == 0
-        assert eventually(lambda: manager.signs_of_life(began + 4, time.monotonic()) > 3)
+        time.sleep(10)
+        assert manager.signs_of_life(began + 4, began + 10) == 0
+        assert eventually(lambda: manager.signs_of_life(began + 10, time.monotonic()) > 3)
         assert manager.stop() == 0
 
 
@@ -56,7 +57,7 @@ def test_what_cannot_start_is_never_ready(company: Company) -> None:
     _quickly(company)
     (company.folder / "ledger.db").write_bytes(b"this is no database, " * 100)
     with managed(company) as manager:
-        assert manager.process.wait(10) == 1
+        assert manager.process.wait(30) == 1
         assert manager.order() == []
         assert "is not a database" in manager.log()
         (company.folder / "ledger.db").unlink()
@@ -70,9 +71,9 @@ def test_a_stop_in_the_middle_of_a_batch_loses_nothing(company: Company) -> None
     with managed(company) as manager:
         assert eventually(lambda: stalled.hits > 0)
         began = time.monotonic()
-        assert manager.stop() == 0
+        assert manager.stop(within_s=10) == 0
         assert time.monotonic() - began < 10
-        assert manager.order()[-1] == "STOPPING=1"
+        assert eventually(lambda: manager.order()[-1] == "STOPPING=1")
     company.rally.faults.remove(stalled)
     time.sleep(1)
     assert company.once()["left"] == 0
@@ -95,8 +96,9 @@ def test_another_config_takes_effect_without_a_restart(company: Company) -> None
         manager.hang_up()
         assert eventually(lambda: manager.order() == ["READY=1", "RELOADING=1", "READY=1"])
         store = company.gitlab.store
-        pipeline = store.add_pipeline(other, status="success")
-        store.add_job(pipeline, "unit", finished_at=store.clock(), junit=[("junit.xml", junit("b_TC2!"))])
+        with store.lock:
+            pipeline = store.add_pipeline(other, status="success")
+            store.add_job(pipeline, "unit", finished_at=store.clock(), junit=[("junit.xml", junit("b_TC2!"))])
         assert eventually(lambda: f"{other.id}/{pipeline.id}/TC2/1" in company.results())
         assert manager.stop() == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -13,6 +14,7 @@ from tests.company import junit
 from tests.manager import eventually, managed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.company import Company
@@ -26,10 +28,13 @@ def _heard(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+@contextmanager
+def _kept_port() -> Iterator[int]:
+    """Keep a port that refuses connections until the daemon listens there: to nobody else is it free."""
+    with socket.socket() as placeholder:
+        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        placeholder.bind(("127.0.0.1", 0))
+        yield int(placeholder.getsockname()[1])
 
 
 def test_the_hook_hears_of_an_outage_and_of_its_end(company: Company) -> None:
@@ -72,24 +77,23 @@ def test_the_hook_hears_when_a_reload_finds_mistakes(company: Company) -> None:
 
 def test_numbers_and_health_are_served_and_survive_a_reload(company: Company) -> None:
     """On another port after it; the textfile is there too."""
-    first, second = _free_port(), _free_port()
     textfile = company.folder / "reconciler.prom"
-    company.configure(
-        gitlab=QUICK, rally=QUICK, metrics={"listen": f"127.0.0.1:{first}", "textfile": str(textfile)}
-    )  # fmt: skip
     company.pipeline({"unit": junit("a_TC1", "b_TC2!", "held")})
-    with managed(company) as manager:
-        assert eventually(lambda: _get(first, "/health/ready").startswith("200"))
-        assert eventually(lambda: 'reconciler_results{verdict="Fail"} 1.0' in _get(first, "/metrics"))
-        told = _get(first, "/metrics")
-        assert "reconciler_tests_unaccounted 0.0" in told
-        assert 'reconciler_requests_total{outcome="ok",service="Rally"}' in told
-        assert eventually(textfile.exists)
-        company.configure(gitlab=QUICK, rally=QUICK, metrics={"listen": f"127.0.0.1:{second}"})
-        manager.hang_up()
-        assert eventually(lambda: _get(second, "/health/live").startswith("200"))
-        assert _get(first, "/health/live") == ""
-        assert manager.stop() == 0
+    with _kept_port() as first, _kept_port() as second:
+        listen = f"127.0.0.1:{first}"
+        company.configure(gitlab=QUICK, rally=QUICK, metrics={"listen": listen, "textfile": str(textfile)})
+        with managed(company) as manager:
+            assert eventually(lambda: _get(first, "/health/ready").startswith("200"))
+            assert eventually(lambda: 'reconciler_results{verdict="Fail"} 1.0' in _get(first, "/metrics"))
+            told = _get(first, "/metrics")
+            assert "reconciler_tests_unaccounted 0.0" in told
+            assert 'reconciler_requests_total{outcome="ok",service="Rally"}' in told
+            assert eventually(textfile.exists)
+            company.configure(gitlab=QUICK, rally=QUICK, metrics={"listen": f"127.0.0.1:{second}"})
+            manager.hang_up()
+            assert eventually(lambda: _get(second, "/health/live").startswith("200"))
+            assert _get(first, "/health/live") == ""
+            assert manager.stop() == 0
 
 
 def test_a_port_that_is_taken_ends_a_start_and_not_a_reload(company: Company) -> None:
@@ -100,7 +104,7 @@ def test_a_port_that_is_taken_ends_a_start_and_not_a_reload(company: Company) ->
         taken = f"127.0.0.1:{other.getsockname()[1]}"
         company.configure(gitlab=QUICK, rally=QUICK, metrics={"listen": taken})
         with managed(company) as manager:
-            assert manager.process.wait(10) == 1
+            assert manager.process.wait(30) == 1
             assert taken in manager.log()
         company.configure(gitlab=QUICK, rally=QUICK)
         with managed(company) as manager:
@@ -117,6 +121,6 @@ def test_a_port_that_is_taken_ends_a_start_and_not_a_reload(company: Company) ->
 def _get(port: int, path: str) -> str:
     try:
         answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
-    except requests.ConnectionError:
+    except requests.RequestException:
         return ""
     return f"{answer.status_code} {answer.text}"

@@ -302,7 +302,7 @@ def test_two_thousand_test_cases_of_one_sprint_and_a_quiet_pass_that_costs_the_s
     began = time.monotonic()
     told = company.once()
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert (told["members_added"], told["writes"]) == (1_990, 20)
     assert len(company.sets()[PLACE]) == 2_000
     assert [quiet_requests(company, run) for run in ("--once", "--sprint-sets")] == few

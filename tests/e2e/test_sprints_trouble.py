@@ -22,14 +22,14 @@ NAME = "Sprint-42-Automated-Tests"
 CASES = {"Checkout": ["TC20", "TC21"], "Payments": ["TC30"]}
 SETS = {f"{project}/{NAME}": cases for project, cases in CASES.items()}
 CREATES = {"set": "/testset/create$", "members": "/TestCases/add$", "folder": "/testfolder/create$"}
-SETTLE_S = 1
-"""Longer than a request of these faults can live on after its answer was lost."""
+STALL_S, TIMEOUT_S, SETTLE_S = 3, 2, 4
+"""For how long a request stalls, is waited for, and is left alone: longer than it can live on."""
 
 FAULTS: dict[str, Action] = {
     "reset before": Reset("before"),
     "reset after": Reset("after"),
     "late landing": LateLanding(0.5),
-    "stall": Stall(1.5, "before"),
+    "stall": Stall(STALL_S, "before"),
     "html 200 before": page(200),
     "html 200 after": page(200, when="after"),
     "429": too_many(0),
@@ -89,7 +89,8 @@ def run_until_done(company: Company, most: int) -> list[int]:
 def test_after_some_more_runs_everything_is_there_once(shop: Company, action: Action) -> None:
     """Whether the request was carried out, later or not at all; the other project is not held up."""
     lives_on = isinstance(action, LateLanding | Stall)
-    configure(shop, settle_after_seconds=SETTLE_S * lives_on, request_timeout_seconds=1)
+    impatient = {"request_timeout_seconds": TIMEOUT_S} if isinstance(action, Stall) else {}
+    configure(shop, settle_after_seconds=SETTLE_S * lives_on, **impatient)
     faults = [shop.rally.faults.add(Fault(action, path=path)) for path in CREATES.values()]
 
     statuses = run_until_done(shop, 4)
@@ -168,14 +169,14 @@ def test_a_result_that_rally_does_not_take_with_its_set_goes_without(shop: Compa
 
 @dataclass(frozen=True)
 class Together:
-    """Answer each of two requests when both have been carried out."""
+    """Answer none of some requests before all have been carried out; there are two unless told."""
 
-    both: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=20))
+    gate: threading.Barrier = field(default_factory=lambda: threading.Barrier(2, timeout=40))
 
     def __call__(self, exchange: Exchange) -> None:
         """Carry out the fault."""
         response = exchange.run()
-        self.both.wait()
+        self.gate.wait()
         exchange.send(response)
 
 

@@ -164,6 +164,7 @@ def test_without_repair_it_works_beside_a_running_daemon(company: Company) -> No
         assert (status, list(told)) == (0, ["checked"])
         ran = company.run("verify", "--repair")
         assert (ran.status, f"pid {process.pid}" in ran.err) == (75, True)
+        assert eventually(lambda: verify(company) == (0, {"checked": 3}))
     assert verify(company) == (0, {"checked": 3})
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     Made = tuple[list[str], Files]
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "80"))
+pytestmark = pytest.mark.timeout(86_400 if "MACHINE_EXAMPLES" in os.environ else 600)
 STILL_ALIVE_S = 300
 """How long a request that gave no answer may go on in Rally; below `settle_after_seconds`."""
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tests.fakes import Step
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "30"))
+pytestmark = pytest.mark.timeout(86_400 if "MACHINE_EXAMPLES" in os.environ else 600)
 STILL_ALIVE_S = 300
 """How long a request that gave no answer may go on in Rally; below `settle_after_seconds`."""
 SETTLED_S, DAY_S = 400, 86_400

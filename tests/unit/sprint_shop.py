@@ -19,6 +19,7 @@ from reconciler.reconcile import World, reconcile
 from tests import accounting, building
 from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import START, Clock, FakeGitLab, FakeRally
+from tests.unit.listening import from_now_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -194,7 +195,12 @@ def team() -> Iterator[Team]:
     story = rally.add_item(sprint)
     made = Team(clock, gitlab, rally, gitlab.add_project(), sprint, story, ledger)
     made.cases("TC1", "TC2")
-    sink = logger.add(lambda message: made.warnings.append(str(message)), level="WARNING", format="{message} {extra}")
+    sink = logger.add(
+        lambda message: made.warnings.append(str(message)),
+        level="WARNING",
+        format="{message} {extra}",
+        filter=from_now_on(),
+    )
     with closing(ledger.store):
         yield made
     logger.remove(sink)

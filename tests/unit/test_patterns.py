@@ -113,4 +113,4 @@ def test_a_hostile_path_takes_no_time(pattern: str, path: str) -> None:
     """Whoever writes an archive chooses its paths; zip allows 65,535 bytes."""
     start = time.process_time()
     matches(path, [pattern])
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import sys
 import threading
@@ -58,9 +59,11 @@ def test_without_a_terminal_a_line_comes_now_and_then() -> None:
     """With how far it is, how fast, and how long it may take."""
     stream = io.StringIO()
     log.configure("INFO", json=False, secrets=(), stream=stream)
-    steps = iter([Counts(4, 0, 0), *[Counts(4, 2, 30)] * 50])
+    steps = itertools.chain([Counts(4, 0, 0)], itertools.repeat(Counts(4, 2, 30)))
     with progress.logged(lambda: next(steps), every_s=0.05) as paused, paused():
-        time.sleep(0.2)
+        deadline = time.monotonic() + 5
+        while "\n" not in stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
     line = stream.getvalue().splitlines()[0]
     assert "Backfill pipelines=2/4 results_sent=30 results_per_second=" in line
     assert "left=" in line

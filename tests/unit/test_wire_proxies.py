@@ -227,14 +227,16 @@ def test_a_proxy_that_lets_nobody_through_is_named(
     answer: str, says: str, tls: TlsContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without its password, with what to do, and a write was certainly not done."""
+    connect_s = 5.0 if answer else 0.2
     with ConnectProxy(answer=answer) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://us:s3cret@127.0.0.1:{proxy.port}")
         with pytest.raises(
             ServiceDown, match=rf"^Rally: the proxy 127\.0\.0\.1:{proxy.port} {says}, or name {NAME} in"
         ):
-            read(f"https://{NAME}", tls, connect_s=0.2)
+            read(f"https://{NAME}", tls, connect_s=connect_s)
         wire = Wire(SERVICE, stop=threading.Event())
-        with ServiceSession(Endpoint(f"https://{NAME}", tls.ca_pem, connect_s=0.2)) as session, pytest.raises(NotDone):
+        endpoint = Endpoint(f"https://{NAME}", tls.ca_pem, connect_s=connect_s)
+        with ServiceSession(endpoint) as session, pytest.raises(NotDone):
             wire.write(f"https://{NAME}/x", lambda: session.once("POST", f"https://{NAME}/x", data=b"{}"))
 
 
