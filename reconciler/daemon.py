@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from reconciler.alarms import Alarm
     from reconciler.config import Settings
-    from reconciler.reconcile import World
     from reconciler.surroundings import Surroundings
+    from reconciler.world import World
 
 LOOK_S = 5.0
 """How often the daemon looks after itself."""

@@ -22,7 +22,8 @@ from reconciler.dispatch import Sent
 from reconciler.errors import MUCH, LedgerUnusable, NotAgreed
 from reconciler.ledger.backfills import Span
 from reconciler.order import Order, Scope
-from reconciler.reconcile import Done, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from reconciler.ledger.backfills import Backfills
     from reconciler.mapping import Row
-    from reconciler.reconcile import Outcome, World
+    from reconciler.world import Outcome, World
 
 TURN_S = 10.0
 """How long a backfill goes on before polls have their turn."""

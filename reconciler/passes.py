@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from reconciler.mapping import Row
     from reconciler.order import Order
-    from reconciler.reconcile import Outcome, World
     from reconciler.surroundings import Surroundings
     from reconciler.vitals import Ending, Vitals
+    from reconciler.world import Outcome, World
 
 SERVICES = ("GitLab", "Rally")
 DENIED_TIMES, DENIED_FOR_S = 3, 120.0

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from reconciler.reconcile import World
     from reconciler.vitals import Ending
+    from reconciler.world import World
 
 EVERY = timedelta(days=1)
 TOKEN_ENDS_SOON = timedelta(days=14)

@@ -34,7 +34,7 @@ from tests.driven import COOLS_S, PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reconciler.reconcile import World
+    from reconciler.world import World
     from tests.company import Company
 
 

@@ -25,7 +25,7 @@ from reconciler.wire import breaker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reconciler.reconcile import World
+    from reconciler.world import World
     from tests.company import Company
 
 PATIENCE_S = 0.3

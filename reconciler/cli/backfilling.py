@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reconciler.mapping import Row
     from reconciler.order import Order
     from reconciler.progress import Counts, Paused
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
 
 LOOK_S = 0.5
 STARTING_S = 1.5
@@ -125,7 +125,8 @@ def _alone(settings: Settings, rows: Sequence[Row], order: Order, *, quiet: bool
         from reconciler.collect import Collected
         from reconciler.dispatch import Sent
         from reconciler.progress import Counts
-        from reconciler.reconcile import Done, reconcile
+        from reconciler.reconcile import reconcile
+        from reconciler.world import Done
 
         done = Done(Collected(), Sent(), [])
 

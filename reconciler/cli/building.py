@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.mapping import Row
     from reconciler.problem import Problem
     from reconciler.rally import RallyAdapter
-    from reconciler.reconcile import World
+    from reconciler.world import World
 
 PATIENCE_S = 25.0
 """How long a one-shot waits for each service that is down, so that it waits less than a minute in all."""
@@ -133,7 +133,7 @@ def services(settings: Settings, opened: Ledger, stop: threading.Event, *, patie
 def _world(
     settings: Settings, gitlab: GitLabAdapter, rally: RallyAdapter, opened: Ledger, stop: threading.Event
 ) -> World:
-    from reconciler.reconcile import World
+    from reconciler.world import World
 
     _share_memory()
     _let_modules_be()

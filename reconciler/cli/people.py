@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.config import Settings
     from reconciler.ledger.store import Store
     from reconciler.mapping import Row
-    from reconciler.reconcile import Repaired
+    from reconciler.repairing import Repaired
     from reconciler.verify import Verified
 
 
@@ -232,7 +232,7 @@ def _verified(settings: Settings, since: datetime | None) -> Verified:
 def _repaired(settings: Settings, rows: Sequence[Row], since: datetime | None) -> Repaired:
     """Send what is missing, and its files, under the ledger's lock."""
     with building.world(settings, patience_s=building.PATIENCE_S) as world:
-        from reconciler.reconcile import repair
+        from reconciler.repairing import repair
 
         return repair(world, rows, since)
 

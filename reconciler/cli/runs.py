@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.order import Order
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
 
 
 def one_shot(config_path: Path, options: dict[str, Any]) -> int:

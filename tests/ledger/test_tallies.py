@@ -20,7 +20,8 @@ from reconciler.ledger.store import open_for_writing
 from reconciler.mapping import Mapping, Row
 from reconciler.model import READY, Build, FoundResult, ObjectID
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import accounting, building
 from tests.fakes import START
 from tests.fates import later

@@ -20,8 +20,9 @@ from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
 from reconciler.model import Key
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
 from reconciler.sandbox.gitlab.artifacts import pack_reports
+from reconciler.world import World
 from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeGitLab, FakeRally

@@ -20,7 +20,8 @@ from reconciler.errors import BatchRefused, Incomplete, NotDone, NotThere, Recon
 from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import accounting, building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import Killed, fails, killed, later, says_no, silent
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reconciler.model import FormattedID, Job, NewAttachment, ObjectID, Pipeline, PipelineId, TestCaseResult
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
     from tests.fakes import Answers, Step
     from tests.property.evidence_model import Files
 

@@ -23,7 +23,8 @@ from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
 from reconciler.model import Move, NewTestFolder, NewTestSet
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import accounting, building
 from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import Clock, FakeGitLab, FakeRally
@@ -32,7 +33,7 @@ from tests.property.sprint_model import Registry, by_hand_too, conflict, is_in, 
 
 if TYPE_CHECKING:
     from reconciler.model import Iteration, ObjectID, TestCase, TestCaseResult, WorkItem
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
     from tests.fakes import Step
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "30"))

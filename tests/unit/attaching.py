@@ -13,7 +13,8 @@ from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Row
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeGitLab, FakeRally
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from reconciler.model import Job, JobId, Pipeline, PipelineId, Project, ProjectId
     from reconciler.ports import Archive
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
 
 OUTPUT = ("test_output.log", b"no\n")
 """What each failed test of `FakeGitLab` printed."""

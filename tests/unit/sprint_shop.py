@@ -15,7 +15,8 @@ from reconciler.config.settings import ResultsSettings, SprintsSettings
 from reconciler.ledger import views
 from reconciler.ledger.ledger import in_memory
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import accounting, building
 from tests.fake_sprints import ROOT, AddMembers
 from tests.fakes import START, Clock, FakeGitLab, FakeRally
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from reconciler.ledger.ledger import Ledger
     from reconciler.model import Iteration, ObjectID, Pipeline, Project, TestCase, TestFolder, TestSet, WorkItem
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
 
     Rows = TypeVar("Rows", bound="Collection[Any]")
 

@@ -31,8 +31,9 @@ from reconciler.ledger import backfills, views
 from reconciler.ledger.backfills import Span
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.order import Order, Scope
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
 from reconciler.traffic import Traffic
+from reconciler.world import World
 from tests import accounting, building
 from tests.fakes import START, Clock, FakeGitLab, FakeRally
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from reconciler.model import ProjectId, TestCaseResult
     from reconciler.ports import PipelinePage
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
     from tests.fakes import Answers
 
 LONG_AGO = START - timedelta(days=1)

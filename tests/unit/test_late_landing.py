@@ -20,7 +20,8 @@ from reconciler.ledger import store as ledger_store
 from reconciler.ledger.ledger import Ledger
 from reconciler.mapping import Row
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import accounting, building
 from tests.archives import packed
 from tests.fakes import Clock, FakeRally
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reconciler.model import Build, FoundAttachment, FoundResult, ObjectID
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
     from tests.fakes import Answers, Step
 
 GIVES_UP_S, CUT_S, SETTLED_S = 120, 300, 330

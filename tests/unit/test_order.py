@@ -15,7 +15,8 @@ from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN
 from reconciler.ledger.ledger import in_memory
 from reconciler.model import Rejected
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from reconciler.ledger.ledger import Ledger
     from reconciler.model import TestCaseResult
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
     from tests.fakes import Answers
 
 

@@ -18,11 +18,11 @@ from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.order import Order
 from reconciler.passes import DENIED_EVERY_S, DENIED_FOR_S, Passes
 from reconciler.problem import Problem
-from reconciler.reconcile import World
 from reconciler.sd_notify import Supervisor
 from reconciler.surroundings import Surroundings
 from reconciler.traffic import Traffic
 from reconciler.vitals import Vitals
+from reconciler.world import World
 from tests import building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 

@@ -16,7 +16,8 @@ from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN, ServiceDown
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import building
 from tests.archives import packed
 from tests.fakes import Clock, FakeGitLab, FakeRally
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from reconciler.model import Build, FoundResult, TestCaseResult
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ from reconciler.dispatch import GONE
 from reconciler.errors import EXIT_DONE
 from reconciler.mapping import Row
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import building
 from tests.fates import silent
 from tests.unit.sprint_shop import SET, SETTLED_S, Team, team
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reconciler.model import TestCaseResult
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
     from tests.fakes import Answers, FakeRally
 
 NOT_IN_SET = "Validation error: Could not set value for Test Set: null"

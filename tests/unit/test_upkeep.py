@@ -16,8 +16,9 @@ from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, open_ledger
 from reconciler.mapping import Row
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
 from reconciler.upkeep import Upkeep
+from reconciler.world import World
 from tests import building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 

@@ -18,8 +18,9 @@ from reconciler.ledger.ledger import in_memory
 from reconciler.mapping import Row
 from reconciler.model import Build, ObjectID
 from reconciler.order import Order
-from reconciler.reconcile import Repaired, World, repair
+from reconciler.repairing import Repaired, repair
 from reconciler.verify import Verified, portions, verify
+from reconciler.world import World
 from tests import accounting, building
 from tests.fakes import FakeRally
 from tests.fates import Killed, fails, killed, later, says_no, silent

@@ -12,7 +12,8 @@ import pytest
 from reconciler.errors import EXIT_DONE, EXIT_TRY_AGAIN
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.order import Order
-from reconciler.reconcile import World, reconcile
+from reconciler.reconcile import reconcile
+from reconciler.world import World
 from tests import accounting, building
 from tests.fakes import Clock, FakeGitLab, FakeRally
 from tests.fates import later
@@ -20,7 +21,7 @@ from tests.fates import later
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from reconciler.reconcile import Outcome
+    from reconciler.world import Outcome
 
 DAY_S = 86_400
 HOUR_S = 3_600
