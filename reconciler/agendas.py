@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import patterns
 from reconciler.errors import Forbidden, Incomplete, NotThere
-from reconciler.listing import Look
+from reconciler.listing import Look, following
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,7 +88,7 @@ class Polls:
     """What was updated since the last look, with an overlap; a cursor moves when all pages of a look are stored.
 
     Newest first over an open window: a row that is touched meanwhile moves to the front and comes again in the next
-    poll, and none is missed at a page's seam. Only GitLab's own times move the cursor.
+    poll. Only GitLab's own times move the cursor.
     """
 
     projects: Projects
@@ -113,10 +113,11 @@ class Polls:
         ledger.observations.store_pipelines(wanted)
         ledger.backfills.release([pipeline.id for pipeline in wanted])
         newest = look.newest
-        if look.page == 1:
+        if look.page == 1 and look.before is None:
             newest = max((pipeline.updated_at for pipeline in page.pipelines), default=newest)
-        if page.next_page is not None:
-            return replace(look, page=page.next_page, newest=newest)
+        further = following(look, page)
+        if further is not None:
+            return replace(further, newest=newest)
         if newest is not None:
             ledger.observations.set_cursor(_cursor(look.project, children=look.children), newest)
         if look.children or not self.projects.settings.gitlab.child_pipelines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
     from reconciler.ledger.ledger import Ledger
     from reconciler.listing import Look, Seen
-    from reconciler.model import Pipeline, PipelineId
+    from reconciler.model import Pipeline, PipelineId, ProjectId
     from reconciler.ports import GitLab, PipelinePage
     from reconciler.readers import Readers
     from reconciler.reading import Found
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 AHEAD = 20_000
 """How many tests are read while results are sent, unless told: more would wait in the ledger for nothing."""
 WAIT_S = 0.2
+REFUSALS = 10
+"""After so many refusals in a row of one project, the rest of it is left to the next pass."""
 GROUP = 4
 """How many steps of reading are written in one transaction, at most."""
 
@@ -94,6 +96,8 @@ class Collector:
     """The oldest one that is to be read and was not begun."""
     _begun: dict[PipelineId, Pipeline] = field(default_factory=dict)
     _given_up: bool = False
+    _refused: Counter[ProjectId] = field(default_factory=Counter)
+    """By project: pipelines in a row whose jobs may not be listed."""
     _bad: ReconcilerError | None = None
     """What the whole pass ends with, once that which came before it is written down."""
     _ahead: int = 0
@@ -207,6 +211,8 @@ class Collector:
     def _begin_more(self) -> None:
         while self._rest and self._next and self._may_begin():
             pipeline, self._next = self._next, next(self._rest, None)
+            if self._refused[pipeline.project_id] >= REFUSALS:
+                continue
             self._begun[pipeline.id] = pipeline
             wanted = Wanted(pipeline, self.ledger.observations.jobs_of(pipeline.id))
             self.readers.begin(partial(read_pipeline, self.gitlab, self.settings, wanted, self.now()))
@@ -243,9 +249,24 @@ class Collector:
     def _end(self, end: PipelineEnd) -> None:
         self._begun.pop(end.pipeline.id)
         if self._recorder.ended(end, self.now()):
+            self._refused.pop(end.pipeline.project_id, None)
             self.agenda.was_read(end.pipeline)
             self.done.pipelines_read += 1
         elif isinstance(end.trouble, Incomplete):
             self.done.down.append(str(end.trouble))
+        elif isinstance(end.trouble, NotThere | Forbidden):
+            self._refused_jobs(end.pipeline, end.trouble)
         elif end.trouble is not None and not self._given_up:
             self._give_up(end.trouble)
+
+    def _refused_jobs(self, pipeline: Pipeline, error: NotThere | Forbidden) -> None:
+        """Say it once for a project; where nothing else comes, no more of it is asked for in this pass."""
+        self._refused[pipeline.project_id] += 1
+        path = self.ledger.observations.project_path(pipeline.project_id)
+        what = "may not be listed (HTTP 403)" if isinstance(error, Forbidden) else "are not there (HTTP 404)"
+        text = (
+            f"GitLab: jobs of project {path} {what}: see that the token's user has at least the Reporter role in it;"
+            " they are asked for again, and `reconciler status` names the pipelines"
+        )
+        if text not in self.done.failed:
+            self.done.failed.append(text)

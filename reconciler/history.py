@@ -12,7 +12,7 @@ from loguru import logger
 from reconciler import reading
 from reconciler.agendas import sifted
 from reconciler.errors import Incomplete
-from reconciler.listing import Look
+from reconciler.listing import Look, following
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,9 +34,7 @@ OVERLAP = timedelta(minutes=10)
 class History:
     """The pipelines of a backfill, each project by itself.
 
-    A window is listed by value: always the first page up to the oldest time seen. Offsets would lose rows that leave
-    the window while it is paged through. GitLab compares microseconds and shows milliseconds, so the next page reaches
-    one millisecond further than the oldest time shown. How far that got stands in the ledger with the page itself.
+    How far a window was listed stands in the ledger with the page itself.
     """
 
     projects: Projects
@@ -76,15 +74,15 @@ class History:
     def seen(self, look: Look, page: PipelinePage) -> Look | None:
         """Store a page and how far the window was listed, all or nothing."""
         wanted = sifted(page.pipelines, self.projects.settings.gitlab)
-        following = _following(look, page)
+        further = following(look, page)
         with self.projects.ledger.observations.together():
             found = self.backfills.store(self.backfill_id, wanted, reading.WORTH_ANOTHER_LOOK)
-            if following is None:
+            if further is None:
                 self.backfills.close(look.window)
-            else:
-                self.backfills.listed(look.window, following.before, following.page)
+            elif further.floor is None:  # else it is not further than before: interrupted, the instant is listed anew
+                self.backfills.listed(look.window, further.before, further.page)
         self.projects.done.pipelines_found += found
-        return following
+        return further
 
     def failed(self, look: Look, error: NotThere | Forbidden | Incomplete) -> Sequence[Look]:
         """Halve a window that GitLab cannot answer (#545027: 500 and time-outs on much history), down to an hour.
@@ -114,13 +112,3 @@ class History:
     def was_read(self, pipeline: Pipeline) -> None:
         """Note it; asked again, it is not read again."""
         self.backfills.was_read(self.backfill_id, pipeline.id)
-
-
-def _following(look: Look, page: PipelinePage) -> Look | None:
-    if page.next_page is None:
-        return None
-    oldest = min((pipeline.updated_at for pipeline in page.pipelines), default=None)
-    reach = oldest + timedelta(milliseconds=1) if oldest else None
-    stuck = reach is None or (look.before is not None and reach >= look.before)
-    before, number = (look.before, page.next_page) if stuck else (reach, 1)
-    return Look(look.project, look.children, look.after, before, number, window=look.window)

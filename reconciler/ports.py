@@ -106,7 +106,7 @@ class GitLab(Protocol):
     def group_projects(self, group: str | int) -> list[Project]:
         """List every project that is not archived below a group, subgroups included."""
 
-    def pipelines(
+    def pipelines(  # noqa: PLR0913 - GitLab's own parameters
         self,
         project: ProjectId,
         *,
@@ -114,8 +114,9 @@ class GitLab(Protocol):
         updated_before: datetime | None = None,
         children: bool = False,
         page: int = 1,
+        by_id: bool = False,
     ) -> PipelinePage:
-        """Fetch one page of pipelines, newest update first; both bounds are inclusive.
+        """Fetch one page of pipelines, newest update first, or by id; both bounds are inclusive.
 
         `children` lists child pipelines instead, which the default list leaves out; a GitLab older than 17.0, which
         cannot, gives an empty page.

@@ -138,10 +138,9 @@ def _no_jobs(gitlab: GitLab, pipeline: Pipeline, jobs: Sequence[Job]) -> tuple[s
     """Suspect an empty list: GitLab gives one, with status 200, to a token that may not see the jobs."""
     if jobs or gitlab.has_bridges(pipeline.project_id, pipeline.id):
         return None
-    return (
-        NO_JOBS,
-        "GitLab lists no jobs: the token's user may lack the right to see them (Reporter, or public pipelines)",
-    )
+    detail = "GitLab lists no jobs: the token's user may lack the right to see them (Reporter, or public pipelines)"
+    logger.warning("A pipeline has no jobs that can be seen", kind=NO_JOBS, detail=detail)
+    return NO_JOBS, detail
 
 
 @dataclass(frozen=True, slots=True)

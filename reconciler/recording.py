@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from reconciler.errors import Forbidden, NotThere
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from reconciler.ledger.job_reading import JobReading
     from reconciler.ledger.observations import Observations
     from reconciler.reading import PipelineEnd
+
+REFUSED_FOR, GONE_FOR = timedelta(days=7), timedelta(hours=1)
+"""How long jobs that may not be listed (403), or are not there (404), are asked for: a block or a token may be mended.
+
+gitlab.com answers 403 to everything from an address that it blocks (facts/gitlab-api, section 1).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,10 @@ class Recorder:
         """Note that a pipeline was read; False where it was not, and is to be read again."""
         pipeline, trouble = found.pipeline, found.trouble
         if isinstance(trouble, NotThere | Forbidden):
-            self.observations.pipeline_problem(pipeline.id, (UNREADABLE, f"its jobs cannot be listed: {trouble}"), now)
+            problem = UNREADABLE, f"its jobs cannot be listed: {trouble}"
+            since = self.observations.pipeline_problem(pipeline.id, problem, now)
+            if now - since < (REFUSED_FOR if isinstance(trouble, Forbidden) else GONE_FOR):
+                return False
         elif trouble is not None:
             return False
         self.observations.mark_read(pipeline)

@@ -62,6 +62,7 @@ class FakeGitLab:
 
     clock: Clock
     page_size: int = 3
+    listings: int = 0
     down: bool = False
     faults: dict[str, deque[BaseException]] = field(default_factory=lambda: defaultdict(deque))
     """What the next calls of a method raise, by its name."""
@@ -158,8 +159,9 @@ class FakeGitLab:
         updated_before: datetime | None = None,
         children: bool = False,
         page: int = 1,
+        by_id: bool = False,
     ) -> PipelinePage:
-        """List newest update first."""
+        """List newest update first, those of equal time in another order each time; or by id."""
         self._call("pipelines")
         found = [
             pipeline
@@ -169,7 +171,9 @@ class FakeGitLab:
             and (updated_before is None or pipeline.updated_at <= updated_before)
             and children == (pipeline.source == "parent_pipeline")
         ]
-        found.sort(key=lambda pipeline: pipeline.updated_at, reverse=True)
+        self.listings += 1
+        found = found[self.listings % len(found) :] + found[: self.listings % len(found)] if found else []
+        found.sort(key=lambda pipeline: pipeline.id if by_id else pipeline.updated_at, reverse=True)
         start, end = (page - 1) * self.page_size, page * self.page_size
         return PipelinePage(tuple(found[start:end]), page + 1 if end < len(found) else None)
 

@@ -109,7 +109,7 @@ class GitLabAdapter:
         found = self._list(f"/groups/{_quoted(group)}/projects", f"group {group}", query)
         return list({row["id"]: rows.project(row) for row in found if row.get("id")}.values())
 
-    def pipelines(
+    def pipelines(  # noqa: PLR0913 - GitLab's own parameters
         self,
         project: ProjectId,
         *,
@@ -117,11 +117,12 @@ class GitLabAdapter:
         updated_before: datetime | None = None,
         children: bool = False,
         page: int = 1,
+        by_id: bool = False,
     ) -> PipelinePage:
         """Fetch one page; before GitLab 17.0 an unknown `source` is refused or gives nothing."""
-        query = {"order_by": "updated_at", "sort": "desc", "updated_after": _time(updated_after)}
+        query = {"order_by": "id" if by_id else "updated_at", "sort": "desc", "updated_after": _time(updated_after)}
         if updated_before is not None:
-            query["updated_before"] = _time(updated_before)
+            query["updated_before"] = _latest(updated_before)
         if children:
             query["source"] = "parent_pipeline"
         query["page"] = str(page)
@@ -303,6 +304,11 @@ def _next_page(response: requests.Response) -> int | None:
 def _time(moment: datetime) -> str:
     """Write a time as `…Z`: a literal `+00:00` would need escapes (doc/api/rest/_index.md)."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _latest(moment: datetime) -> str:
+    """Write an upper bound: one that is cut to milliseconds would leave out what lies between."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _quoted(name: str | int) -> str:

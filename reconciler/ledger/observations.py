@@ -190,15 +190,23 @@ class Observations:
             self._store.run("UPDATE jobs SET tries = tries + 1 WHERE job_id = ?", [job.id])
         return int(self._store.value("SELECT tries FROM jobs WHERE job_id = ?", [job.id]))
 
-    def pipeline_problem(self, pipeline: PipelineId, problem: tuple[str, str] | None, now: datetime) -> None:
-        """Note what is wrong with a pipeline as a whole, in place of what was noted before; None: nothing is."""
+    def pipeline_problem(self, pipeline: PipelineId, problem: tuple[str, str] | None, now: datetime) -> datetime:
+        """Note what is wrong with a pipeline as a whole, in place of what was noted before; None: nothing is.
+
+        Tells since when a problem of this kind has been seen.
+        """
+        kind = problem[0] if problem else ""
+        whole = "FROM problems WHERE pipeline_id = ? AND job_id IS NULL"
         with self._store.transaction():
-            self._store.run("DELETE FROM problems WHERE pipeline_id = ? AND job_id IS NULL", [pipeline])
+            before = self._store.rows(f"SELECT seen_at {whole} AND kind = ?", [pipeline, kind])
+            seen_at = before[0][0] if before else stamp(now)
+            self._store.run(f"DELETE {whole}", [pipeline])
             if problem is not None:
                 self._store.run(
                     "INSERT INTO problems (pipeline_id, kind, detail, seen_at) VALUES (?, ?, ?, ?)",
-                    [pipeline, *problem, stamp(now)],
+                    [pipeline, *problem, seen_at],
                 )
+        return moment(seen_at)
 
 
 _TOUCHED = """

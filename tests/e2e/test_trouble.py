@@ -24,6 +24,29 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if not re.match(r"\d{4}-\d\d-\d\dT", line)]
 
 
+def test_more_pipelines_of_one_instant_than_fit_on_a_page_are_all_read(company: Company) -> None:
+    """GitLab gives rows of one time in any order, another one on each page."""
+    at = company.gitlab.store.clock()
+    for _ in range(130):
+        company.pipeline({"unit": junit("a_TC1")}, created_at=at, updated_at=at)
+    told = company.once()
+    assert (told["pipelines_read"], told["left"], len(company.results())) == (130, 0, 130)
+    assert company.once()["pipelines_read"] == 0
+
+
+def test_a_block_of_our_address_loses_nothing(company: Company) -> None:
+    """gitlab.com answers 403 to everything then; when it is over, the next pass goes on."""
+    pipelines = [company.pipeline({"unit": junit("a_TC1")}) for _ in range(4)]
+    fault = company.gitlab.server.faults.add(Fault(page(403), path=r"/jobs$", times=100))
+    ran = company.run("--once")
+    assert ran.status == 1
+    assert len(lines(ran.err)) == 1
+    assert "may not be listed (HTTP 403)" in ran.err
+    company.gitlab.server.faults.remove(fault)
+    assert company.once()["left"] == 0
+    assert [company.verdicts(one) for one in pipelines] == [{"TC1/1": "Pass"}] * 4
+
+
 def test_rally_down_does_not_stop_reading_and_the_next_pass_sends(company: Company) -> None:
     """Exit status 75, one line; nothing is held for want of Rally."""
     pipeline = company.pipeline({"unit": junit("a_TC1")})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reconciler import collect, handover, history
+from reconciler import collect, handover, history, recording
 from reconciler import reconcile as one_pass
 from reconciler.errors import (
     EXIT_DONE,
@@ -67,6 +67,7 @@ class OldGitLab(FakeGitLab):
         updated_before: datetime | None = None,
         children: bool = False,
         page: int = 1,
+        by_id: bool = False,
     ) -> PipelinePage:
         """Fail on what takes too long."""
         self.asked.append(f"{project}/{'children' if children else 'main'}")
@@ -76,7 +77,13 @@ class OldGitLab(FakeGitLab):
         if self.longest is not None and (updated_before or self.clock()) - updated_after > self.longest:
             raise Incomplete("GitLab: HTTP 500")
         return FakeGitLab.pipelines(
-            self, project, updated_after=updated_after, updated_before=updated_before, children=children, page=page
+            self,
+            project,
+            updated_after=updated_after,
+            updated_before=updated_before,
+            children=children,
+            page=page,
+            by_id=by_id,
         )
 
 
@@ -294,9 +301,12 @@ def test_a_pipeline_that_polls_have_still_to_read_is_not_kept_back(shop: Shop) -
 def test_it_takes_up_lost_reports_again_and_sends_what_comes_of_them(shop: Shop) -> None:
     """Also beside results that went to Rally before."""
     shop.ran(1)
-    shop.gitlab.faults["jobs"].append(Forbidden("HTTP 403"))
-    shop.once()
+    for pause in (timedelta(0), recording.REFUSED_FOR):
+        shop.clock.advance(pause.total_seconds())
+        shop.gitlab.faults["jobs"].append(Forbidden("HTTP 403"))
+        shop.once()
     assert [problem["kind"] for problem in views.problems(shop.ledger.store)] == ["unreadable"]
+    assert shop.once().summary["pipelines_read"] == 0
     outcome = shop.backfill()
     assert (outcome.exit_status, outcome.summary["results_sent"]) == (EXIT_DONE, 1)
     assert views.problems(shop.ledger.store) == []

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reconciler import collect, recording
 from reconciler.config import ResultsSettings
-from reconciler.errors import EXIT_DONE, EXIT_FAILED, EXIT_TRY_AGAIN, LedgerUnusable, NotAgreed, Stopped
+from reconciler.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_TRY_AGAIN,
+    Forbidden,
+    LedgerUnusable,
+    NotAgreed,
+    NotThere,
+    Stopped,
+)
 from reconciler.ledger import views
 from reconciler.ledger.ledger import Ledger, in_memory
 from reconciler.mapping import Row
@@ -23,7 +33,9 @@ from tests.fates import later, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import timedelta
 
+    from reconciler.errors import ReconcilerError
     from reconciler.model import Pipeline, Project, TestCaseResult
     from reconciler.world import Outcome
     from tests.fakes import Answers
@@ -299,6 +311,39 @@ def test_either_service_may_be_away_without_stopping_the_other(shop: Shop) -> No
     told = views.services(shop.ledger.store)
     assert told["rally"]["trouble"] is None
     assert told["gitlab"] == {"last_success": told["gitlab"]["last_success"], "trouble": "GitLab: no answer"}
+
+
+@pytest.mark.parametrize(
+    ("error", "lasts"), [(Forbidden("HTTP 403"), recording.REFUSED_FOR), (NotThere("HTTP 404"), recording.GONE_FOR)]
+)
+def test_jobs_that_may_not_be_listed_are_asked_for_again_for_long(
+    shop: Shop, error: ReconcilerError, lasts: timedelta
+) -> None:
+    """A block of our address, or a token that lost a right, may be mended: until then a person must look."""
+    shop.pipeline(unit=["a_TC1"])
+    shop.pipeline(unit=["b_TC2"])
+    shop.gitlab.faults["jobs"].append(error)
+    outcome = shop.once()
+    assert (outcome.exit_status, len(outcome.failed), shop.told()) == (EXIT_FAILED, 1, {"TC2/1": "Pass"})
+    assert "see that the token's user has at least the Reporter role" in outcome.failed[0]
+    shop.clock.advance(lasts.total_seconds() - 60)
+    shop.gitlab.faults["jobs"].append(error)
+    assert shop.once().exit_status == EXIT_FAILED
+    outcome = shop.once()
+    assert (outcome.exit_status, outcome.summary["problems"]) == (EXIT_DONE, 0)
+    assert shop.told() == {"TC1/1": "Pass", "TC2/1": "Pass"}
+
+
+def test_of_a_project_that_lists_no_jobs_not_every_pipeline_is_asked_for(shop: Shop) -> None:
+    """It would be asked in vain at each poll; another project is read all the same."""
+    for _ in range(30):
+        shop.pipeline(unit=["a_TC1"])
+    shop.gitlab.faults["jobs"].extend([Forbidden("HTTP 403")] * 30)
+    outcome = shop.once()
+    assert (outcome.exit_status, len(outcome.failed)) == (EXIT_FAILED, 1)
+    assert len(shop.gitlab.faults["jobs"]) == 30 - collect.REFUSALS
+    shop.gitlab.faults["jobs"].clear()
+    assert (shop.once().exit_status, len(shop.told())) == (EXIT_DONE, 1)
 
 
 def test_what_rally_confirmed_stays_so_when_the_next_intents_cannot_be_written(
