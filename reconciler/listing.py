@@ -81,8 +81,8 @@ def following(look: Look, page: PipelinePage) -> Look | None:
     if page.next_page is None:
         return None
     oldest = min((pipeline.updated_at for pipeline in page.pipelines), default=None)
-    if oldest is None:  # rows of another kind, which were left out
-        return replace(look, page=page.next_page)
+    if oldest is None or (look.before is not None and oldest > look.before):
+        return replace(look, page=page.next_page)  # rows of another kind, which were left out; or no heed of the bound
     reach = oldest + timedelta(milliseconds=1)
     if look.before is None or reach < look.before:
         return replace(look, before=reach, page=1)

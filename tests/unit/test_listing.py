@@ -80,3 +80,18 @@ def test_one_instant_with_more_than_a_page_is_listed_by_id(order: Random) -> Non
         for n in range(18)
     ]
     assert listed(pipelines, order)[0] == {one.id for one in pipelines}
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_server_that_heeds_no_upper_bound_is_listed_by_offset_and_comes_to_an_end(order: Random) -> None:
+    """Else its first page would be asked for over and over."""
+    pipelines = [building.pipeline(100 + n, at_s=60 * n) for n in range(18)]
+    seen: set[int] = set()
+    look: Look | None = Look(building.PROJECT, children=False, after=START)
+    for _ in range(40):
+        if look is None:
+            break
+        page = served(pipelines, replace(look, before=None), order)
+        seen |= {one.id for one in page.pipelines}
+        look = following(look, page)
+    assert (look, seen) == (None, {one.id for one in pipelines})
