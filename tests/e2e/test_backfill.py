@@ -30,6 +30,7 @@ MANY, IN_FLIGHT = 5_000, 16
 
 Four readers ask two things each, and what they read waits for its transaction.
 """
+pytestmark = pytest.mark.timeout(1_800 if PIPELINES >= MANY else 120)
 
 
 def history(company: Company, pipelines: int, *, days: float = 390) -> None:
