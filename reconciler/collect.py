@@ -260,8 +260,11 @@ class Collector:
             self._give_up(end.trouble)
 
     def _refused_jobs(self, pipeline: Pipeline, error: NotThere | Forbidden) -> None:
-        """Say it once for a project; where nothing else comes, no more of it is asked for in this pass."""
-        self._refused[pipeline.project_id] += 1
+        """Say it once for a project; of one that refuses all, no more is asked for in this pass.
+
+        A 404 is of the one pipeline: others of its project are there.
+        """
+        self._refused[pipeline.project_id] += isinstance(error, Forbidden)
         path = self.ledger.observations.project_path(pipeline.project_id)
         what = "may not be listed (HTTP 403)" if isinstance(error, Forbidden) else "are not there (HTTP 404)"
         text = (

@@ -122,7 +122,7 @@ class GitLabAdapter:
         """Fetch one page; before GitLab 17.0 an unknown `source` is refused or gives nothing."""
         query = {"order_by": "id" if by_id else "updated_at", "sort": "desc", "updated_after": _time(updated_after)}
         if updated_before is not None:
-            query["updated_before"] = _latest(updated_before)
+            query["updated_before"] = _time(updated_before, "microseconds")  # cut shorter, it would leave some out
         if children:
             query["source"] = "parent_pipeline"
         query["page"] = str(page)
@@ -301,14 +301,9 @@ def _next_page(response: requests.Response) -> int | None:
     return int(page) if page.isdecimal() else None
 
 
-def _time(moment: datetime) -> str:
+def _time(moment: datetime, digits: str = "milliseconds") -> str:
     """Write a time as `…Z`: a literal `+00:00` would need escapes (doc/api/rest/_index.md)."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _latest(moment: datetime) -> str:
-    """Write an upper bound: one that is cut to milliseconds would leave out what lies between."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat(timespec=digits).replace("+00:00", "Z")
 
 
 def _quoted(name: str | int) -> str:

@@ -346,6 +346,15 @@ def test_of_a_project_that_lists_no_jobs_not_every_pipeline_is_asked_for(shop: S
     assert (shop.once().exit_status, len(shop.told())) == (EXIT_DONE, 1)
 
 
+def test_pipelines_that_are_gone_hold_up_no_other_of_their_project(shop: Shop) -> None:
+    """However many there are, and though they are older."""
+    for _ in range(30):
+        shop.pipeline(unit=["a_TC1"])
+    shop.gitlab.faults["jobs"].extend([NotThere("HTTP 404")] * 29)
+    outcome = shop.once()
+    assert (outcome.exit_status, outcome.summary["pipelines_read"]) == (EXIT_FAILED, 1)
+
+
 def test_what_rally_confirmed_stays_so_when_the_next_intents_cannot_be_written(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
